@@ -1,0 +1,253 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Installs on Debian 12 what ./demo and ./check need, and fetches Debian's kernel for the emulated
+# host.  The kernel is only unpacked into a cache directory: it is never installed on this machine,
+# so no boot loader and no initramfs of the machine is touched.
+
+set -eu
+
+usage()
+{
+        cat <<'END'
+Usage: build-aux/setup.sh [--quiet] [--kernel-only] [--print-missing]
+
+Installs the packages that vtld is built and tested with, and unpacks Debian's kernel into
+${VTLD_CACHE:-$HOME/.cache/vtld}.  A second call finds everything there and does nothing.
+
+  --quiet           say nothing unless something is installed or fails
+  --kernel-only     only fetch the kernel: needs no root
+  --print-missing   only print what is missing, and install nothing
+END
+}
+
+# What the build needs, what the tests need, and what only the linters in ./check need.
+build_packages='build-essential autoconf automake libtool pkg-config libsystemd-dev libinih-dev
+        libjson-c-dev libzydis-dev libzycore-dev uthash-dev libcmocka-dev libseccomp-dev'
+test_packages='qemu-system-x86 seabios busybox-static cpio xz-utils gzip kmod dbus-daemon systemd
+        mandoc python3 python3-dbus python3-gi clang libclang-rt-14-dev'
+lint_packages='shellcheck codespell'
+
+# The drivers of the emulated host; what they depend on is found with modinfo.
+kernel_modules='virtio_pci virtio_console kvm-amd'
+
+quiet=no
+kernel_only=no
+print_missing=no
+
+while [ $# -gt 0 ]; do
+        case $1 in
+        --quiet) quiet=yes ;;
+        --kernel-only) kernel_only=yes ;;
+        --print-missing) print_missing=yes ;;
+        -h|--help) usage; exit 0 ;;
+        *) usage >&2; exit 2 ;;
+        esac
+        shift
+done
+
+say()
+{
+        [ $quiet = yes ] || echo "setup: $*"
+}
+
+fail()
+{
+        echo "setup: $*" >&2
+        exit 1
+}
+
+# Packages of "$@" that are not installed.
+missing_packages()
+{
+        installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$@" 2>/dev/null |
+                sed -n 's/^installed //p') || :
+        for p in "$@"; do
+                case "
+$installed
+" in
+                *"
+$p
+"*) ;;
+                *) echo "$p" ;;
+                esac
+        done
+}
+
+as_root()
+{
+        if [ "$(id -u)" -eq 0 ]; then
+                "$@"
+        elif command -v sudo >/dev/null; then
+                sudo -- "$@"
+        else
+                fail "must be root to install packages (no sudo here); as root: apt-get install $missing"
+        fi
+}
+
+updated=no
+update_index()
+{
+        [ $updated = no ] || return 0
+        updated=yes
+        say "updating the package index"
+        as_root apt-get update -qq
+}
+
+install_packages()
+{
+        # The names are words on purpose.
+        # shellcheck disable=SC2086
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
+                --no-install-recommends $1 >"$log" 2>&1
+}
+
+need_packages()
+{
+        # shellcheck disable=SC2086
+        missing=$(missing_packages $build_packages $test_packages | tr '\n' ' ')
+        # shellcheck disable=SC2086
+        optional=$(missing_packages $lint_packages | tr '\n' ' ')
+        [ -n "$missing$optional" ] || return 0
+
+        log=$(mktemp)
+        # shellcheck disable=SC2064
+        trap "rm -f '$log'" EXIT
+
+        update_index
+        if [ -n "$missing" ]; then
+                echo "setup: installing $missing"
+                install_packages "$missing" || {
+                        cat "$log" >&2
+                        fail "apt-get could not install: $missing"
+                }
+        fi
+        if [ -n "$optional" ]; then
+                echo "setup: installing $optional"
+                install_packages "$optional" ||
+                        echo "setup: no $optional: the checks that need it are skipped" >&2
+        fi
+        rm -f "$log"
+        trap - EXIT
+}
+
+cache=${VTLD_CACHE:-${HOME:?setup.sh needs HOME or VTLD_CACHE}/.cache/vtld}
+
+kernel_is_cached()
+{
+        [ -s "$cache/linux/current/vmlinuz" ] && [ -s "$cache/linux/current/modules.load" ]
+}
+
+# linux-image-amd64 depends on the image of the day, for example linux-image-6.1.0-40-amd64.
+kernel_package()
+{
+        apt-cache show --no-all-versions linux-image-amd64 2>/dev/null |
+                sed -n 's/^Depends:.*\(linux-image-[0-9][^ ,]*-amd64\).*/\1/p' | head -n 1
+}
+
+download_kernel()
+{
+        if [ "$(id -u)" -eq 0 ]; then
+                (cd "$1" && apt-get -qq -o APT::Sandbox::User=root download "$2")
+        else
+                (cd "$1" && apt-get -qq download "$2")
+        fi
+}
+
+# The uncompressed kernel starts seconds earlier under emulation than the bzImage, which unpacks
+# itself there.  Boot protocol: setup_sects at 0x1f1, payload_offset at 0x248, payload_length at
+# 0x24c.
+unpack_vmlinux()
+{
+        sects=$(od -An -tu1 -j 497 -N 1 "$1" | tr -d ' ')
+        offset=$(od -An -tu4 -j 584 -N 4 "$1" | tr -d ' ')
+        length=$(od -An -tu4 -j 588 -N 4 "$1" | tr -d ' ')
+        tail -c +$(((sects + 1) * 512 + offset + 1)) "$1" | head -c "$length" |
+                xz -dc --single-stream >"$2" 2>/dev/null || :
+        [ "$(od -An -tx1 -N 4 "$2" | tr -d ' ')" = 7f454c46 ] || {
+                rm -f "$2"
+                say "the kernel's payload is not an xz of an ELF file, keeping the bzImage alone"
+        }
+}
+
+# module_file TREE NAME: modules are named with - or _ at will.
+module_file()
+{
+        find "$1/lib/modules" -type f -name "$(echo "$2" | sed 's/[-_]/[-_]/g').ko*" | head -n 1
+}
+
+# add_module TREE NAME DIR: keeps the module in DIR, after those that it depends on.
+add_module()
+{
+        case " $added " in *" $2 "*) return 0 ;; esac
+        added="$added $2"
+
+        file=$(module_file "$1" "$2")
+        [ -n "$file" ] || fail "the kernel package has no module $2"
+        for dependency in $(modinfo -F depends "$file" | tr ',' ' '); do
+                add_module "$1" "$dependency" "$3"
+        done
+
+        file=$(module_file "$1" "$2")
+        plain=$(basename "$file" | sed 's/\.ko.*/.ko/')
+        case $file in
+        *.ko) cp "$file" "$3/modules/$plain" ;;
+        *.ko.xz) xz -dc "$file" >"$3/modules/$plain" ;;
+        *.ko.gz) gzip -dc "$file" >"$3/modules/$plain" ;;
+        *) fail "$file: compressed in a way that this script does not know" ;;
+        esac
+        echo "$plain" >>"$3/modules.load"
+}
+
+need_kernel()
+{
+        kernel_is_cached && return 0
+
+        mkdir -p "$cache/linux"
+        scratch=$(mktemp -d "$cache/linux/.new.XXXXXX")
+        # shellcheck disable=SC2064
+        trap "rm -rf '$scratch'" EXIT
+
+        package=$(kernel_package)
+        if [ -z "$package" ] || ! download_kernel "$scratch" "$package" >/dev/null 2>&1; then
+                update_index
+                package=$(kernel_package)
+                [ -n "$package" ] || fail "apt knows no linux-image-amd64"
+                download_kernel "$scratch" "$package" || fail "cannot download $package"
+        fi
+
+        release=${package#linux-image-}
+        echo "setup: unpacking the kernel $release into $cache"
+        mkdir -p "$scratch/tree" "$scratch/keep/modules"
+        dpkg-deb -x "$scratch"/linux-image-*.deb "$scratch/tree"
+        cp "$scratch/tree/boot/vmlinuz-$release" "$scratch/keep/vmlinuz"
+        unpack_vmlinux "$scratch/keep/vmlinuz" "$scratch/keep/vmlinux"
+
+        added=
+        for m in $kernel_modules; do
+                add_module "$scratch/tree" "$m" "$scratch/keep"
+        done
+        echo "$release" >"$scratch/keep/release"
+
+        # Another call may have been quicker: theirs is as good.
+        chmod -R a+rX "$scratch/keep"
+        [ -d "$cache/linux/$release" ] || mv "$scratch/keep" "$cache/linux/$release"
+        ln -sfn "$release" "$cache/linux/current"
+        rm -rf "$scratch"
+        trap - EXIT
+}
+
+if [ $print_missing = yes ]; then
+        # shellcheck disable=SC2086
+        missing_packages $build_packages $test_packages $lint_packages
+        kernel_is_cached || echo "kernel (linux-image-amd64, unpacked in $cache)"
+        exit 0
+fi
+
+if [ "$kernel_only" = no ]; then
+        command -v apt-get >/dev/null ||
+                fail "no apt-get here: install by hand what --print-missing names on Debian 12"
+        need_packages
+fi
+need_kernel
+say "ready: all packages are installed, kernel $(cat "$cache/linux/current/release") is in $cache"
