@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * Inputs and outputs of the calls, byte for byte (vsm.md section 3). The engine hands a handler
+ * these, copied. Reserved bytes are never checked: real callers leave stack garbage in them
+ * (vsm.md 3.0). Like hvdef.h free of dependencies, for the guests in tests/guests/.
+ */
+
+#include "vtl/hvdef.h"
+
+#define HV_WIRE_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type)
+#define HV_WIRE_FIELD(type, field, at, size)                                                       \
+        _Static_assert(offsetof(type, field) == (at) && sizeof(((type *) 0)->field) == (size),     \
+                       #type "." #field)
+
+/* HvCallModifyVtlProtectionMask, vsm.md 3.1: rep, elements are page numbers */
+struct hv_input_modify_vtl_protection_mask {
+        uint64_t partition_id;
+        uint32_t map_flags; /* HV_MAP_GPA_* */
+        uint8_t target_vtl; /* HV_INPUT_VTL_* */
+        uint8_t reserved[3];
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_input_modify_vtl_protection_mask, 16);
+HV_WIRE_FIELD(struct hv_input_modify_vtl_protection_mask, partition_id, 0, 8);
+HV_WIRE_FIELD(struct hv_input_modify_vtl_protection_mask, map_flags, 8, 4);
+HV_WIRE_FIELD(struct hv_input_modify_vtl_protection_mask, target_vtl, 12, 1);
+HV_WIRE_FIELD(struct hv_input_modify_vtl_protection_mask, reserved, 13, 3);
+
+typedef uint64_t hv_gpa_page_number;
+HV_WIRE_SIZE(hv_gpa_page_number, 8);
+
+/* HvCallEnablePartitionVtl, vsm.md 3.2: simple, no output */
+#define HV_ENABLE_PARTITION_VTL_MBEC 0x01u
+#define HV_ENABLE_PARTITION_VTL_SHADOW_STACK 0x02u
+#define HV_ENABLE_PARTITION_VTL_HVPT 0x04u
+#define HV_ENABLE_PARTITION_VTL_RESERVED 0xf8u
+
+struct hv_input_enable_partition_vtl {
+        uint64_t partition_id;
+        uint8_t target_vtl; /* HV_VTL: a plain number */
+        uint8_t flags;      /* HV_ENABLE_PARTITION_VTL_* */
+        uint16_t reserved0;
+        uint32_t reserved1;
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_input_enable_partition_vtl, 16);
+HV_WIRE_FIELD(struct hv_input_enable_partition_vtl, partition_id, 0, 8);
+HV_WIRE_FIELD(struct hv_input_enable_partition_vtl, target_vtl, 8, 1);
+HV_WIRE_FIELD(struct hv_input_enable_partition_vtl, flags, 9, 1);
+HV_WIRE_FIELD(struct hv_input_enable_partition_vtl, reserved0, 10, 2);
+HV_WIRE_FIELD(struct hv_input_enable_partition_vtl, reserved1, 12, 4);
+
+/* HvCallEnableVpVtl, vsm.md 3.4: simple, no output */
+struct hv_input_enable_vp_vtl {
+        uint64_t partition_id;
+        uint32_t vp_index;
+        uint8_t target_vtl; /* HV_VTL */
+        uint8_t reserved[3];
+        struct hv_initial_vp_context context;
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_input_enable_vp_vtl, 240);
+HV_WIRE_FIELD(struct hv_input_enable_vp_vtl, partition_id, 0, 8);
+HV_WIRE_FIELD(struct hv_input_enable_vp_vtl, vp_index, 8, 4);
+HV_WIRE_FIELD(struct hv_input_enable_vp_vtl, target_vtl, 12, 1);
+HV_WIRE_FIELD(struct hv_input_enable_vp_vtl, reserved, 13, 3);
+HV_WIRE_FIELD(struct hv_input_enable_vp_vtl, context, 16, 224);
+
+/* The parts of the context, vsm.md 5.2; hvdef.h asserts some, here is every one */
+HV_WIRE_FIELD(struct hv_initial_vp_context, rip, 0, 8);
+HV_WIRE_FIELD(struct hv_initial_vp_context, rsp, 8, 8);
+HV_WIRE_FIELD(struct hv_initial_vp_context, rflags, 16, 8);
+HV_WIRE_FIELD(struct hv_initial_vp_context, cs, 24, 16);
+HV_WIRE_FIELD(struct hv_initial_vp_context, ds, 40, 16);
+HV_WIRE_FIELD(struct hv_initial_vp_context, es, 56, 16);
+HV_WIRE_FIELD(struct hv_initial_vp_context, fs, 72, 16);
+HV_WIRE_FIELD(struct hv_initial_vp_context, gs, 88, 16);
+HV_WIRE_FIELD(struct hv_initial_vp_context, ss, 104, 16);
+HV_WIRE_FIELD(struct hv_initial_vp_context, tr, 120, 16);
+HV_WIRE_FIELD(struct hv_initial_vp_context, ldtr, 136, 16);
+HV_WIRE_FIELD(struct hv_initial_vp_context, idtr, 152, 16);
+HV_WIRE_FIELD(struct hv_initial_vp_context, gdtr, 168, 16);
+HV_WIRE_FIELD(struct hv_initial_vp_context, efer, 184, 8);
+HV_WIRE_FIELD(struct hv_initial_vp_context, cr0, 192, 8);
+HV_WIRE_FIELD(struct hv_initial_vp_context, cr3, 200, 8);
+HV_WIRE_FIELD(struct hv_initial_vp_context, cr4, 208, 8);
+HV_WIRE_FIELD(struct hv_initial_vp_context, msr_cr_pat, 216, 8);
+
+HV_WIRE_FIELD(struct hv_x64_segment_register, base, 0, 8);
+HV_WIRE_FIELD(struct hv_x64_segment_register, limit, 8, 4);
+HV_WIRE_FIELD(struct hv_x64_segment_register, selector, 12, 2);
+HV_WIRE_FIELD(struct hv_x64_segment_register, attributes, 14, 2);
+HV_WIRE_FIELD(struct hv_x64_table_register, pad, 0, 6);
+HV_WIRE_FIELD(struct hv_x64_table_register, limit, 6, 2);
+HV_WIRE_FIELD(struct hv_x64_table_register, base, 8, 8);
+
+/* HvCallGetVpRegisters and HvCallSetVpRegisters, vsm.md 3.7, 3.8: rep, one header for both */
+struct hv_input_vp_registers {
+        uint64_t partition_id;
+        uint32_t vp_index;
+        uint8_t input_vtl; /* HV_INPUT_VTL_* */
+        uint8_t reserved[3];
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_input_vp_registers, 16);
+HV_WIRE_FIELD(struct hv_input_vp_registers, partition_id, 0, 8);
+HV_WIRE_FIELD(struct hv_input_vp_registers, vp_index, 8, 4);
+HV_WIRE_FIELD(struct hv_input_vp_registers, input_vtl, 12, 1);
+HV_WIRE_FIELD(struct hv_input_vp_registers, reserved, 13, 3);
+
+/* Get: names in, values out */
+typedef uint32_t hv_register_name_element;
+HV_WIRE_SIZE(hv_register_name_element, 4);
+HV_WIRE_FIELD(union hv_register_value, low64, 0, 8);
+HV_WIRE_FIELD(union hv_register_value, high64, 8, 8);
+HV_WIRE_FIELD(union hv_register_value, reg32, 0, 4);
+HV_WIRE_FIELD(union hv_register_value, reg64, 0, 8);
+HV_WIRE_FIELD(union hv_register_value, segment, 0, 16);
+HV_WIRE_FIELD(union hv_register_value, table, 0, 16);
+HV_WIRE_FIELD(union hv_register_value, bytes, 0, 16);
+
+/* Set: not packed, for its padding is spelt out and pointers to @value are wanted */
+struct hv_register_assoc {
+        uint32_t name;
+        uint32_t pad[3];
+        union hv_register_value value;
+};
+HV_WIRE_SIZE(struct hv_register_assoc, 32);
+HV_WIRE_FIELD(struct hv_register_assoc, name, 0, 4);
+HV_WIRE_FIELD(struct hv_register_assoc, pad, 4, 12);
+HV_WIRE_FIELD(struct hv_register_assoc, value, 16, 16);
+
+/* HvCallGetVpIndexFromApicId, vsm.md 3.14: rep, APIC ids in, VP indices out, 4 bytes each */
+struct hv_input_get_vp_index_from_apic_id {
+        uint64_t partition_id;
+        uint8_t target_vtl; /* HV_VTL */
+        uint8_t reserved[7];
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_input_get_vp_index_from_apic_id, 16);
+HV_WIRE_FIELD(struct hv_input_get_vp_index_from_apic_id, partition_id, 0, 8);
+HV_WIRE_FIELD(struct hv_input_get_vp_index_from_apic_id, target_vtl, 8, 1);
+HV_WIRE_FIELD(struct hv_input_get_vp_index_from_apic_id, reserved, 9, 7);
+
+typedef uint32_t hv_apic_id_element;
+HV_WIRE_SIZE(hv_apic_id_element, 4);
+typedef uint32_t hv_vp_index_element;
+HV_WIRE_SIZE(hv_vp_index_element, 4);
+
+/* HvExtCallQueryCapabilities, vsm.md 3.20: simple, no input */
+struct hv_output_ext_query_capabilities {
+        uint64_t capabilities;
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_output_ext_query_capabilities, 8);
+HV_WIRE_FIELD(struct hv_output_ext_query_capabilities, capabilities, 0, 8);
