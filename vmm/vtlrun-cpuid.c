@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * CPUID of the guest: what KVM supports, with the leaves that describe one machine's topology rewritten for ours: one
+ * package, one thread per core, APIC id = vCPU index.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+#include "vtlrun.h"
+
+#define FIRST_ENTRIES 128u
+#define MAX_ENTRIES 4096u
+
+#define LEAF1_EBX_LOGICAL_SHIFT 16
+#define LEAF1_EBX_APIC_SHIFT 24
+#define LEAF1_ECX_HYPERVISOR (1u << 31)
+#define LEAF1_EDX_HTT (1u << 28)
+
+#define TOPOLOGY_SMT 1u
+#define TOPOLOGY_CORE 2u
+
+struct topology {
+        unsigned vcpus;
+        unsigned apic_id;
+        unsigned core_bits; /* of the APIC id */
+};
+
+struct cpuid_fix {
+        uint32_t function;
+        void (*fix)(struct kvm_cpuid_entry2 *e, const struct topology *t);
+};
+
+static void fix_features(struct kvm_cpuid_entry2 *e, const struct topology *t) {
+        e->ebx &= 0x0000ffffu;
+        e->ebx |= t->apic_id << LEAF1_EBX_APIC_SHIFT;
+        e->ebx |= (1u << t->core_bits) << LEAF1_EBX_LOGICAL_SHIFT;
+        e->ecx |= LEAF1_ECX_HYPERVISOR;
+        if (t->vcpus > 1)
+                e->edx |= LEAF1_EDX_HTT;
+        else
+                e->edx &= ~LEAF1_EDX_HTT;
+}
+
+/* Leaves 4 and 0x8000001d: caches of level 3 are shared by all cores, others by none. */
+static void fix_cache_sharing(struct kvm_cpuid_entry2 *e, const struct topology *t) {
+        unsigned level = (e->eax >> 5) & 7;
+
+        if ((e->eax & 0x1f) == 0)
+                return;
+        e->eax &= 0x00003fffu;
+        if (level >= 3)
+                e->eax |= (t->vcpus - 1) << 14;
+        if (e->function == 4)
+                e->eax |= (t->vcpus - 1) << 26;
+}
+
+static void fix_extended_topology(struct kvm_cpuid_entry2 *e, const struct topology *t) {
+        e->edx = t->apic_id;
+        switch (e->index) {
+        case 0:
+                e->eax = 0;
+                e->ebx = 1;
+                e->ecx = TOPOLOGY_SMT << 8;
+                break;
+        case 1:
+                e->eax = t->core_bits;
+                e->ebx = t->vcpus;
+                e->ecx = 1 | TOPOLOGY_CORE << 8;
+                break;
+        default:
+                e->eax = e->ebx = 0;
+                e->ecx = e->index;
+        }
+}
+
+static void fix_amd_cores(struct kvm_cpuid_entry2 *e, const struct topology *t) {
+        e->ecx &= ~0xf0ffu;
+        e->ecx |= (t->vcpus - 1) | t->core_bits << 12;
+}
+
+static void fix_amd_topology(struct kvm_cpuid_entry2 *e, const struct topology *t) {
+        e->eax = t->apic_id;
+        e->ebx = t->apic_id; /* core id, one thread per core */
+        e->ecx = 0;          /* node 0, one node */
+}
+
+/* clang-format off */
+static const struct cpuid_fix fixes[] = {
+        { 0x00000001, fix_features          },
+        { 0x00000004, fix_cache_sharing     },
+        { 0x0000000b, fix_extended_topology },
+        { 0x0000001f, fix_extended_topology },
+        { 0x80000008, fix_amd_cores         },
+        { 0x8000001d, fix_cache_sharing     },
+        { 0x8000001e, fix_amd_topology      },
+};
+/* clang-format on */
+
+static void apply_fixes(struct kvm_cpuid2 *cpuid, const struct topology *t) {
+        for (unsigned i = 0; i < cpuid->nent; i++)
+                for (size_t f = 0; f < ARRAY_SIZE(fixes); f++)
+                        if (cpuid->entries[i].function == fixes[f].function)
+                                fixes[f].fix(&cpuid->entries[i], t);
+}
+
+/* The table of unknown length that KVM fills: doubled until it fits. */
+static struct kvm_cpuid2 *get_supported(int kvm_fd) {
+        for (unsigned n = FIRST_ENTRIES; n <= MAX_ENTRIES; n *= 2) {
+                struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + n * sizeof(c->entries[0]));
+
+                if (!c)
+                        return NULL;
+                c->nent = n;
+                if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, c) == 0)
+                        return c;
+                free(c);
+                if (errno != E2BIG)
+                        return NULL;
+        }
+        errno = E2BIG;
+        return NULL;
+}
+
+/**
+ * vcpu_set_cpuid() - give a vCPU its CPUID
+ * @vm: the machine
+ * @vcpu: the vCPU
+ *
+ * Return: 0, or an exit status after a message.
+ */
+int vcpu_set_cpuid(struct vm *vm, struct vcpu *vcpu) {
+        _cleanup_free_ struct kvm_cpuid2 *cpuid = get_supported(vm->kvm_fd);
+        struct topology t = { .vcpus = vm->config.vcpus, .apic_id = vcpu->index };
+
+        if (!cpuid) {
+                say("cannot read the supported CPUID: %s", strerror(errno));
+                return STATUS_KVM;
+        }
+        while ((1u << t.core_bits) < t.vcpus)
+                t.core_bits++;
+        apply_fixes(cpuid, &t);
+        if (ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid) < 0) {
+                say("cannot set CPUID: %s", strerror(errno));
+                return STATUS_KVM;
+        }
+        return 0;
+}
