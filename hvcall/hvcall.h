@@ -83,12 +83,12 @@ enum hv_dispatch_result {
  * own copies. Handlers return 0, a positive HV_STATUS, or a negative errno.
  */
 struct hv_call_ctx {
-        void *vp;           /* the calling VP, opaque to the engine */
-        const void *input;  /* fixed header then variable header; 16-byte aligned */
+        void *vp;          /* the calling VP, opaque to the engine */
+        const void *input; /* fixed header then variable header; 16-byte aligned */
         uint32_t varhdr_bytes;
-        void *output;       /* simple calls: row->output bytes, zeroed, written back on success */
+        void *output;        /* simple calls: row->output bytes, zeroed, written back on success */
         const void *elem_in; /* rep calls: element @index */
-        void *elem_out;     /* rep calls: its row->rep_out bytes, zeroed */
+        void *elem_out;      /* rep calls: its row->rep_out bytes, zeroed */
         const void *list_in; /* rep calls: all elements, from index 0 */
         uint16_t rep_count;
         uint16_t rep_start; /* first element of this dispatch */

@@ -10,8 +10,8 @@
 #include "vtl/hvdef.h"
 
 #define HV_WIRE_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type)
-#define HV_WIRE_FIELD(type, field, at, size)                                                       \
-        _Static_assert(offsetof(type, field) == (at) && sizeof(((type *) 0)->field) == (size),     \
+#define HV_WIRE_FIELD(type, field, at, size)                                                   \
+        _Static_assert(offsetof(type, field) == (at) && sizeof(((type *) 0)->field) == (size), \
                        #type "." #field)
 
 /* HvCallModifyVtlProtectionMask, vsm.md 3.1: rep, elements are page numbers */
