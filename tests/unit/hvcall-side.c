@@ -49,6 +49,7 @@ static int simple_handler(struct hv_call_ctx *c) {
         PROMISE(c->rep_count == 0 && c->rep_start == 0 && c->index == 0);
         promise_zeroed(c->output, s->row->output);
         s->handled++;
+        memcpy(s->seen, c->input, s->row->input + c->varhdr_bytes);
 
         /* Before the failure, so that a test sees whether it is dropped */
         side_output_simple(s->row, c->input, s->row->input + c->varhdr_bytes, c->output);
@@ -58,7 +59,11 @@ static int simple_handler(struct hv_call_ctx *c) {
 static void serve(struct side *s, struct hv_call_ctx *c, uint16_t ahead) {
         const uint8_t *in = c->elem_in;
         uint8_t *out = c->elem_out;
+        uint32_t header = s->row->input + c->varhdr_bytes;
+        uint32_t offset = header + (c->index + ahead) * s->row->rep_in;
 
+        memcpy(s->seen, c->input, header);
+        memcpy(s->seen + offset, in + ahead * s->row->rep_in, s->row->rep_in);
         promise_zeroed(out + ahead * s->row->rep_out, s->row->rep_out);
         side_output_element(s->row, c->input, s->row->input + c->varhdr_bytes,
                             in + ahead * s->row->rep_in, c->index + ahead,
@@ -269,6 +274,7 @@ int side_dispatch(struct side *s) {
 
         s->reads = s->writes = s->probes = s->get_xmms = s->set_xmms = s->yields = 0;
         s->handled = s->prepared = 0;
+        memset(s->seen, 0, sizeof(s->seen));
         s->row = hv_call_find(side_table, side_table_n, code & HV_CONTROL_CODE_MASK);
         return hv_dispatch(side_table, side_table_n, &s->io, s);
 }
@@ -312,9 +318,19 @@ void side_state_set_result(struct side_state *state, bool long_mode, uint64_t re
                 state->reg[SIDE_RDX] = result >> 32;
 }
 
-void side_state_get_fast(const struct side_state *state, uint8_t bytes[SIDE_FAST_BYTES]) {
-        memcpy(bytes, &state->reg[SIDE_RDX], 8);
-        memcpy(bytes + 8, &state->reg[SIDE_R8], 8);
+void side_state_get_fast(const struct side_state *state, bool long_mode,
+                         uint8_t bytes[SIDE_FAST_BYTES]) {
+        static const enum side_reg place[2][4] = {
+                /* bytes 0-3, 4-7, 8-11, 12-15 */
+                { SIDE_RCX, SIDE_RBX, SIDE_RSI, SIDE_RDI },
+                { SIDE_RDX, SIDE_RDX, SIDE_R8, SIDE_R8 },
+        };
+
+        for (unsigned int i = 0; i < 4; i++) {
+                const uint8_t *reg = (const uint8_t *) &state->reg[place[long_mode][i]];
+
+                memcpy(bytes + 4 * i, reg + (long_mode ? 4 * (i & 1) : 0), 4);
+        }
         memcpy(bytes + 16, state->xmm, sizeof(state->xmm));
 }
 

@@ -69,6 +69,7 @@ struct side {
         int prepare_lie; /* added to *ret_done at the end: a broken handler */
 
         unsigned int handled, prepared;
+        uint8_t seen[HV_INPUT_MAX]; /* the input, as far as handlers were given it */
 };
 
 /* Codes of side_table[] */
@@ -116,7 +117,9 @@ void side_set_output(struct side *s, uint64_t value); /* GPA, or fast bytes 8-15
 uint64_t side_get_result(const struct side *s);
 
 void side_state_set_result(struct side_state *state, bool long_mode, uint64_t result);
-void side_state_get_fast(const struct side_state *state, uint8_t bytes[SIDE_FAST_BYTES]);
+void side_state_get_fast(const struct side_state *state, bool long_mode,
+                         uint8_t bytes[SIDE_FAST_BYTES]);
+/* Of a 64-bit caller; 32-bit ones get no fast output. */
 void side_state_put_fast(struct side_state *state, const uint8_t bytes[SIDE_FAST_BYTES]);
 
 /* What the handlers answer to @input: the output of a simple call, or of element @index. */

@@ -165,29 +165,39 @@ static void arrange(struct side *s, const struct trial *t, uint64_t *ret_in, uin
         side_set_control(s, control);
 }
 
-/* The output of a trial that came as far as @o says, written into @want */
-static void expect_output(const struct trial *t, const struct outcome *o, struct side_state *want,
-                          uint64_t in_gpa, uint64_t out_gpa) {
+/* The input as the handlers are to see it: the header, and the elements that they are given */
+static void expect_seen(const struct trial *t, const struct outcome *o, const struct side *s,
+                        uint64_t in_gpa, uint8_t seen[HV_INPUT_MAX]) {
         const uint32_t header = t->row->input + 8u * t->varhdr;
-        uint8_t input[HV_PAGE_SIZE], fast[SIDE_FAST_BYTES], *output;
+        uint8_t fast[SIDE_FAST_BYTES];
+
+        memset(seen, 0, HV_INPUT_MAX);
+        if (!o->gives || t->in == 0)
+                return;
+        side_state_get_fast(&s->now, t->long_mode, fast);
+        memcpy(seen, t->fast ? fast : &s->now.memory[in_gpa - SIDE_GPA], t->in);
+        if (t->row->kind != HV_CALL_REP)
+                return;
+        memset(seen + header, 0, t->start * t->row->rep_in);
+        memset(seen + header + o->done * t->row->rep_in, 0, (t->count - o->done) * t->row->rep_in);
+}
+
+/* The output of a trial that came as far as @o says, written into @want */
+static void expect_output(const struct trial *t, const struct outcome *o, const uint8_t *seen,
+                          uint64_t out_gpa, struct side_state *want) {
+        const uint32_t header = t->row->input + 8u * t->varhdr;
+        uint8_t fast[SIDE_FAST_BYTES], *output;
 
         if (!o->gives || !t->out)
                 return;
-        if (t->fast) {
-                side_state_get_fast(want, fast);
-                memcpy(input, fast, t->in);
-                output = fast + round16(t->in);
-        } else {
-                if (t->in)
-                        memcpy(input, &want->memory[in_gpa - SIDE_GPA], t->in);
-                output = &want->memory[out_gpa - SIDE_GPA];
-        }
+        side_state_get_fast(want, true, fast);
+        output = t->fast ? fast + round16(t->in) : &want->memory[out_gpa - SIDE_GPA];
         if (t->row->kind == HV_CALL_SIMPLE)
-                side_output_simple(t->row, input, header, output);
+                side_output_simple(t->row, seen, header, output);
         else
                 for (uint16_t e = t->start; e < o->done; e++)
-                        side_output_element(t->row, input, header,
-                                            input + header + e * t->row->rep_in, e,
+                        side_output_element(t->row, seen, header,
+                                            seen + header + e * t->row->rep_in, e,
                                             output + e * t->row->rep_out);
         if (t->fast)
                 side_state_put_fast(want, fast);
@@ -209,6 +219,7 @@ static void expect_registers(const struct trial *t, const struct outcome *o,
 }
 
 static void run_trial(const struct trial *t, const struct outcome *o) {
+        uint8_t seen[HV_INPUT_MAX];
         struct side_state want;
         uint64_t in_gpa, out_gpa;
         struct side s;
@@ -217,7 +228,8 @@ static void run_trial(const struct trial *t, const struct outcome *o) {
         side_init(&s, t->row->code * 31 + t->count);
         arrange(&s, t, &in_gpa, &out_gpa);
         want = s.now;
-        expect_output(t, o, &want, in_gpa, out_gpa);
+        expect_seen(t, o, &s, in_gpa, seen);
+        expect_output(t, o, seen, out_gpa, &want);
         expect_registers(t, o, &want);
 
         r = side_dispatch(&s);
@@ -232,6 +244,9 @@ static void run_trial(const struct trial *t, const struct outcome *o) {
         /* A call that was turned away never came to its handler. */
         if (!o->gives && o->status != 0x50 && o->dispatch != -EIO)
                 assert_int_equal(s.handled + s.prepared, 0);
+        /* A failing handler has seen one element more than was completed. */
+        if (t->fault != FAULT_STATUS && t->fault != FAULT_ERRNO)
+                assert_memory_equal(s.seen, seen, sizeof(seen));
 }
 
 struct tally {

@@ -289,21 +289,21 @@ static void test_fast_places(void **state) {
         memcpy(&s.now.reg[SIDE_RDX], in, 8);
         memcpy(&s.now.reg[SIDE_R8], in + 8, 8);
         memcpy(s.now.xmm[0], in + 16, 4);
-        side_state_get_fast(&s.now, fast);
+        side_state_get_fast(&s.now, true, fast);
         side_output_element(get, in, 16, in + 16, 0, fast + 32);
         side_set_control(&s, SIDE_CONTROL(SIDE_REP_GET, true, 1, 0));
         assert_int_equal(side_dispatch(&s), HV_DISPATCH_DONE);
         assert_int_equal(side_get_result(&s), SIDE_RESULT(0, 1));
-        side_state_get_fast(&s.now, got);
+        side_state_get_fast(&s.now, true, got);
         assert_memory_equal(got, fast, sizeof(got));
 
         /* No input: the output is in RDX, and R8 is left alone */
         side_init(&s, 6);
-        side_state_get_fast(&s.now, fast);
+        side_state_get_fast(&s.now, true, fast);
         side_output_simple(hv_call_find(side_table, side_table_n, SIDE_SIMPLE_OUT), in, 0, fast);
         side_set_control(&s, SIDE_CONTROL(SIDE_SIMPLE_OUT, true, 0, 0));
         assert_int_equal(side_dispatch(&s), HV_DISPATCH_DONE);
-        side_state_get_fast(&s.now, got);
+        side_state_get_fast(&s.now, true, got);
         assert_memory_equal(got, fast, sizeof(got));
         assert_int_equal(s.get_xmms + s.set_xmms, 0);
 
@@ -314,6 +314,8 @@ static void test_fast_places(void **state) {
         side_set_input(&s, 0x0807060504030201);
         side_set_output(&s, 0x100f0e0d0c0b0a09);
         assert_status(&s, 0, 0);
+        for (unsigned int i = 0; i < 16; i++)
+                assert_int_equal(s.seen[i], i + 1);
 
         /* 24 -> 24 in memory, at the very end of one page and the start of another */
         side_init(&s, 8);
