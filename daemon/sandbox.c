@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <asm/termbits.h>
+#include <seccomp.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include "daemon/sandbox.h"
+#include "util/log.h"
+#include "util/util.h"
+
+/*
+ * Theory of operation. A worker parses what a hostile guest hands it. It is started with the descriptors that it needs
+ * and opens nothing, ever; so its list names no call that opens, creates, connects, executes or signals others.
+ *
+ *   1. prepare   before anything of the VM is there: no new privileges, no core dump (it would contain VTL1's memory),
+ *                not dumpable (no ptrace, no /proc/PID/mem for processes of the same user)
+ *   2. enter     when memory is mapped and the threads run: the list below
+ */
+
+struct allowed_call {
+        int number;
+        const char *reason;
+};
+
+static const struct allowed_call allowed_calls[] = {
+        /* The engine at work */
+        { SCMP_SYS(futex), "mailboxes of the VPs, the partition's lock" },
+        { SCMP_SYS(sched_yield), "a spin before the futex" },
+        { SCMP_SYS(write), "kick pipes; log lines" },
+        { SCMP_SYS(clock_gettime), "time, where the vDSO has none" },
+        { SCMP_SYS(clock_nanosleep), "a timer of a VP" },
+        /* The sockets */
+        { SCMP_SYS(ppoll), "the main thread waits for the VMM's end and the broker's" },
+        { SCMP_SYS(poll), "the same in other versions of glibc" },
+        { SCMP_SYS(recvmsg), "messages of the broker" },
+        { SCMP_SYS(sendmsg), "events for the broker" },
+        { SCMP_SYS(close), "the broker's socket after its end" },
+        { SCMP_SYS(read), "nothing today; a descriptor that is already here" },
+        /* The heap */
+        { SCMP_SYS(brk), "malloc" },
+        { SCMP_SYS(munmap), "free" },
+        { SCMP_SYS(mremap), "realloc" },
+        { SCMP_SYS(madvise), "free, the end of a thread" },
+        { SCMP_SYS(getrandom), "malloc's first call in an arena" },
+        /* The end */
+        { SCMP_SYS(rt_sigprocmask), "abort, the end of a thread" },
+        { SCMP_SYS(rt_sigreturn), "return from a signal handler" },
+        { SCMP_SYS(restart_syscall), "the kernel's own, after a stop" },
+        { SCMP_SYS(getpid), "abort" },
+        { SCMP_SYS(gettid), "abort" },
+        { SCMP_SYS(exit), "the end of a thread" },
+        { SCMP_SYS(exit_group), "the end" },
+};
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+int sandbox_worker_prepare(void) {
+        const struct rlimit none = { 0, 0 };
+
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+                return -errno;
+        if (setrlimit(RLIMIT_CORE, &none) < 0)
+                return -errno;
+        if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+                return -errno;
+        return 0;
+}
+
+/* Calls that are allowed with some arguments only */
+static int add_narrow_rules(scmp_filter_ctx ctx) {
+        int r;
+
+        /* The heap grows, but nothing becomes executable. */
+        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+        if (r < 0)
+                return r;
+        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+        if (r < 0)
+                return r;
+        /* The log asks whether stderr is a terminal. */
+        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, TCGETS, 0));
+        if (r < 0)
+                return r;
+        /* abort() signals the process itself. */
+        return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+                                SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) getpid(), 0));
+}
+
+static int load_filter(scmp_filter_ctx ctx) {
+        int r;
+
+        r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < ARRAY_SIZE(allowed_calls); i++) {
+                r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed_calls[i].number, 0);
+                if (r < 0)
+                        return r;
+        }
+        r = add_narrow_rules(ctx);
+        if (r < 0)
+                return r;
+        return seccomp_load(ctx);
+}
+
+int sandbox_worker_enter(void) {
+#ifdef SANITIZED
+        log_debug("built with a sanitizer: no system call filter");
+        return 0;
+#else
+        scmp_filter_ctx ctx;
+        int r;
+
+        ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+        if (!ctx)
+                return -ENOMEM;
+        r = load_filter(ctx);
+        seccomp_release(ctx);
+        return r;
+#endif
+}
