@@ -214,8 +214,8 @@ static void test_strings(void **state) {
         g->regs.rcx = 5;
         expect(g, "f348a5", "r100000+8 w200000+8"); /* one element of rep movsq */
         g->regs.rflags |= 1 << 10;
-        expect(g, "f3a4",
-               "r100000+1 w200000+1"); /* DF changes where the next element is, not this one */
+        /* DF changes where the next element is, not this one */
+        expect(g, "f3a4", "r100000+1 w200000+1");
         g->sregs.fs.base = 0x1000;
         expect(g, "64a4", "r101000+1 w200000+1"); /* only the source can be overridden */
         g->regs.rcx = 0x100000000;
@@ -252,21 +252,19 @@ static void test_stack(void **state) {
         expect(g, "c21000", "r20000+8");            /* ret 16 */
         expect(g, "c9", "r30000+8");                /* leave */
         expect(g, "c8100000", "w1fff8+8 w1ffe8+8"); /* enter 16, 0 */
-        expect(g, "c8100003",
-               "w1fff8+8 r2fff8+8 w1fff0+8 r2fff0+8 w1ffe8+8 w1ffe0+8 w1ffd0+8"); /* enter 16, 3 */
+        /* enter 16, 3 */
+        expect(g, "c8100003", "w1fff8+8 r2fff8+8 w1fff0+8 r2fff0+8 w1ffe8+8 w1ffe0+8 w1ffd0+8");
 
         tiny_flat32(g);
         g->sregs.ss.base = 0x1000;
         expect(g, "50", "w20ffc+4");
-        expect(g, "60",
-               "w20ffc+4 w20ff8+4 w20ff4+4 w20ff0+4 w20fec+4 w20fe8+4 w20fe4+4 w20fe0+4"); /* pushad
-                                                                                            */
-        expect(g, "61",
-               "r21000+4 r21004+4 r21008+4 r2100c+4 r21010+4 r21014+4 r21018+4 r2101c+4"); /* popad
-                                                                                            */
+        /* pushad  */
+        expect(g, "60", "w20ffc+4 w20ff8+4 w20ff4+4 w20ff0+4 w20fec+4 w20fe8+4 w20fe4+4 w20fe0+4");
+        /* popad  */
+        expect(g, "61", "r21000+4 r21004+4 r21008+4 r2100c+4 r21010+4 r21014+4 r21018+4 r2101c+4");
+        /* pusha  */
         expect(g, "6660",
-               "w20ffe+2 w20ffc+2 w20ffa+2 w20ff8+2 w20ff6+2 w20ff4+2 w20ff2+2 w20ff0+2"); /* pusha
-                                                                                            */
+               "w20ffe+2 w20ffc+2 w20ffa+2 w20ff8+2 w20ff6+2 w20ff4+2 w20ff2+2 w20ff0+2");
         expect(g, "1e", "w20ffc+4"); /* push ds */
         g->sregs.ss.db = 0;
         g->regs.rsp = 0x12340002;
@@ -409,8 +407,8 @@ static void test_far_transfers(void **state) {
         tiny_put64(g, 0x100008, TINY_CS64);
         expect(g, "48ff18", "r100000+10 R8008+8 w1fff8+8 w1fff0+8"); /* with a 64-bit offset */
         tiny_put64(g, 0x100000, (uint64_t) TINY_GATE << 32);
-        expect(g, "ff18",
-               "r100000+6 R8060+8 R8068+8 R8008+8 w1fff8+8 w1fff0+8"); /* through a call gate */
+        /* through a call gate */
+        expect(g, "ff18", "r100000+6 R8060+8 R8068+8 R8008+8 w1fff8+8 w1fff0+8");
         tiny_put64(g, TINY_STACK + 8, TINY_CS64);
         expect(g, "48cb", "r20000+8 r20008+8 R8008+8"); /* retfq */
         tiny_put64(g, TINY_STACK + 8, TINY_USER_CS64);
@@ -420,17 +418,18 @@ static void test_far_transfers(void **state) {
         expect(g, "48ca1000", "r20000+8 r20008+8 R8028+8 r20020+8 r20028+8 R8020+8"); /* retfq 16 */
         tiny_put64(g, TINY_STACK + 8, TINY_CS64);
         tiny_put64(g, TINY_STACK + 32, TINY_SS);
-        expect(g, "48cf",
-               "r20000+8 r20008+8 r20010+8 r20018+8 r20020+8 R8008+8 R8018+8"); /* iretq */
+        /* iretq */
+        expect(g, "48cf", "r20000+8 r20008+8 r20010+8 r20018+8 r20020+8 R8008+8 R8018+8");
         tiny_put64(g, TINY_STACK + 32, 0);
-        expect(g, "48cf",
-               "r20000+8 r20008+8 r20010+8 r20018+8 r20020+8 R8008+8"); /* iretq with a null SS */
+        /* iretq with a null SS */
+        expect(g, "48cf", "r20000+8 r20008+8 r20010+8 r20018+8 r20020+8 R8008+8");
 
         tiny_user(g);
         g->regs.rax = 0x100000;
         tiny_put64(g, 0x100000, (uint64_t) TINY_GATE << 32);
+        /* to an inner level */
         expect(g, "ff18",
-               "r100000+6 R8060+8 R8068+8 R8008+8 Ra004+8 w27ff8+8 w27ff0+8 w27fe8+8 w27fe0+8"); /* to an inner level */
+               "r100000+6 R8060+8 R8068+8 R8008+8 Ra004+8 w27ff8+8 w27ff0+8 w27fe8+8 w27fe0+8");
 
         tiny_flat32(g);
         expect(g, "9a004000001000", "R8010+8 w1fffc+4 w1fff8+4"); /* call 0x10:0x4000 */
@@ -440,15 +439,18 @@ static void test_far_transfers(void **state) {
         expect(g, "cf", "r20000+4 r20004+4 r20008+4 R8010+8"); /* iretd */
         tiny_put64(g, TINY_STACK, (uint64_t) TINY_USER_CS32 << 32);
         tiny_put64(g, TINY_STACK + 16, TINY_USER_SS);
-        expect(g, "cf",
-               "r20000+4 r20004+4 r20008+4 R8030+8 r2000c+4 r20010+4 R8020+8"); /* to user mode */
+        /* to user mode */
+        expect(g, "cf", "r20000+4 r20004+4 r20008+4 R8030+8 r2000c+4 r20010+4 R8020+8");
         tiny_put64(g, TINY_STACK + 8, 1 << 17);
+        /* to virtual-8086 mode */
         expect(g, "cf",
-               "r20000+4 r20004+4 r20008+4 r2000c+4 r20010+4 r20014+4 r20018+4 r2001c+4 r20020+4"); /* to virtual-8086 mode */
+               "r20000+4 r20004+4 r20008+4 r2000c+4 r20010+4 r20014+4 r20018+4 r2001c+4 r20020+4");
 
         tiny_user32(g);
+        /* two parameters are copied */
         expect(g, "9a000000006000",
-               "R8060+8 R8010+8 Ra004+4 Ra008+2 R8018+8 r20000+4 r20004+4 w27ffc+4 w27ff8+4 w27ff4+4 w27ff0+4 w27fec+4 w27fe8+4"); /* two parameters are copied */
+               "R8060+8 R8010+8 Ra004+4 Ra008+2 R8018+8 r20000+4 r20004+4 w27ffc+4 w27ff8+4 "
+               "w27ff4+4 w27ff0+4 w27fec+4 w27fe8+4");
 
         tiny_real(g);
         expect(g, "cf", "r18000+2 r18002+2 r18004+2"); /* iret */
@@ -460,33 +462,26 @@ static void test_interrupts(void **state) {
         struct tiny_guest *g = *state;
 
         tiny_long(g);
-        expect(g, "cd80",
-               "R9800+16 R8008+8 w1fff8+8 w1fff0+8 w1ffe8+8 w1ffe0+8 w1ffd8+8"); /* int 0x80 */
+        /* int 0x80 */
+        expect(g, "cd80", "R9800+16 R8008+8 w1fff8+8 w1fff0+8 w1ffe8+8 w1ffe0+8 w1ffd8+8");
         expect(g, "cc", "R9030+16 R8008+8 w1fff8+8 w1fff0+8 w1ffe8+8 w1ffe0+8 w1ffd8+8"); /* int3 */
         expect(g, "f1", "R9010+16 R8008+8 w1fff8+8 w1fff0+8 w1ffe8+8 w1ffe0+8 w1ffd8+8"); /* int1 */
-        expect(g, "cd11",
-               "R9110+16 R8008+8 Ra024+8 w2bff8+8 w2bff0+8 w2bfe8+8 w2bfe0+8 w2bfd8+8"); /* on an
-                                                                                            interrupt
-                                                                                            stack */
+        /* on an interrupt stack */
+        expect(g, "cd11", "R9110+16 R8008+8 Ra024+8 w2bff8+8 w2bff0+8 w2bfe8+8 w2bfe0+8 w2bfd8+8");
         g->regs.rsp = 0x1fffc;
-        expect(g, "cc",
-               "R9030+16 R8008+8 w1ffe8+8 w1ffe0+8 w1ffd8+8 w1ffd0+8 w1ffc8+8"); /* the stack is
-                                                                                    aligned */
+        /* the stack is aligned */
+        expect(g, "cc", "R9030+16 R8008+8 w1ffe8+8 w1ffe0+8 w1ffd8+8 w1ffd0+8 w1ffc8+8");
         tiny_put64(g, TINY_GDT + TINY_CS64, 0x00af9a000000ffffull);
-        expect(g, "cc",
-               "R9030+16 R8008+8 W800d+1 w1ffe8+8 w1ffe0+8 w1ffd8+8 w1ffd0+8 w1ffc8+8"); /* accessed
-                                                                                            bit of
-                                                                                            CS */
+        /* accessed bit of CS */
+        expect(g, "cc", "R9030+16 R8008+8 W800d+1 w1ffe8+8 w1ffe0+8 w1ffd8+8 w1ffd0+8 w1ffc8+8");
         tiny_put64(g, TINY_IDT + 0x30, 0);
         expect_result(g, "cc", INSN_STOP, "R9030+16");
         g->sregs.idt.limit = 0x2f;
         expect_result(g, "cc", INSN_STOP, "");
 
         tiny_user(g);
-        expect(g, "cd80",
-               "R9800+16 R8008+8 Ra004+8 w27ff8+8 w27ff0+8 w27fe8+8 w27fe0+8 w27fd8+8"); /* to the
-                                                                                            inner
-                                                                                            stack */
+        /* to the inner stack */
+        expect(g, "cd80", "R9800+16 R8008+8 Ra004+8 w27ff8+8 w27ff0+8 w27fe8+8 w27fe0+8 w27fd8+8");
 
         tiny_flat32(g);
         expect(g, "cd80", "R9400+8 R8010+8 w1fffc+4 w1fff8+4 w1fff4+4");
@@ -511,15 +506,19 @@ static void test_interrupts(void **state) {
         g->regs.rsp = 0x8000;
         g->sregs.ss.base = TINY_CODE;
         g->regs.rflags |= 1 << 17;
+        /* from virtual-8086 mode */
         expect(g, "cd80",
-               "R9400+8 R8010+8 Ra004+4 Ra008+2 R8018+8 w27ffc+4 w27ff8+4 w27ff4+4 w27ff0+4 w27fec+4 w27fe8+4 w27fe4+4 w27fe0+4 w27fdc+4"); /* from virtual-8086 mode */
+               "R9400+8 R8010+8 Ra004+4 Ra008+2 R8018+8 w27ffc+4 w27ff8+4 w27ff4+4 w27ff0+4 "
+               "w27fec+4 w27fe8+4 w27fe4+4 w27fe0+4 w27fdc+4");
         g->sregs.cr4 |= 1;
         g->sregs.tr.limit = 0x3ff;
         g->ram[TINY_TSS + 102] = 0x88;
         expect(g, "cd80", "Ra066+2 Ra078+1 R200+4 w17ffe+2 w17ffc+2 w17ffa+2"); /* redirected */
         g->ram[TINY_TSS + 0x78] = 1;
+        /* not redirected */
         expect(g, "cd80",
-               "Ra066+2 Ra078+1 R9400+8 R8010+8 Ra004+4 Ra008+2 R8018+8 w27ffc+4 w27ff8+4 w27ff4+4 w27ff0+4 w27fec+4 w27fe8+4 w27fe4+4 w27fe0+4 w27fdc+4"); /* not redirected */
+               "Ra066+2 Ra078+1 R9400+8 R8010+8 Ra004+4 Ra008+2 R8018+8 w27ffc+4 w27ff8+4 "
+               "w27ff4+4 w27ff0+4 w27fec+4 w27fe8+4 w27fe4+4 w27fe0+4 w27fdc+4");
 }
 
 static void test_ports(void **state) {
@@ -562,14 +561,13 @@ static void test_vectors(void **state) {
                 set_dword(g, 2, i, i == 2 ? 0 : 0x80000000);
         }
         /* vpgatherdd xmm0, [rax+xmm1*4], xmm2 */
-        expect(g, "c4e269900488", "rffc00+4 r100000+4 r100800+4");
         /* vpgatherdq xmm0, [rax+xmm1*4], xmm2: two elements, selected by bits 63 and 127 */
+        expect(g, "c4e269900488", "rffc00+4 r100000+4 r100800+4");
         expect(g, "c4e2e9900488", "rffc00+8 r100000+8");
         set_qword(g, 1, 0, 0x10);
         set_qword(g, 1, 1, -0x10ll);
         /* vpgatherqq xmm0, [rax+xmm1*8], xmm2 */
-        expect(g, "c4e2e99104c8", "r100080+8 rfff80+8");
-        /* vpgatherqd xmm0, [rax+xmm1*8], xmm2 */
+        expect(g, "c4e2e99104c8", "r100080+8 rfff80+8"); /* vpgatherqd xmm0, [rax+xmm1*8], xmm2 */
         expect(g, "c4e2699104c8", "r100080+4 rfff80+4");
 
         g->vectors.k[1] = 0x8001;
@@ -577,21 +575,17 @@ static void test_vectors(void **state) {
                 set_dword(g, 1, i, i);
         /* vpgatherdd zmm0{k1}, [rax+zmm1*8], vpscatterdd */
         expect(g, "62f27d499004c8", "r100000+4 r100078+4");
-        expect(g, "62f27d49a004c8", "w100000+4 w100078+4");
-        /* vmovups [rax]{k1}, zmm0 and back */
+        expect(g, "62f27d49a004c8", "w100000+4 w100078+4"); /* vmovups [rax]{k1}, zmm0 and back */
         expect(g, "62f17c491100", "w100000+4 w10003c+4");
-        expect(g, "62f17c491000", "r100000+4 r10003c+4");
         /* vpcompressd [rax]{k1}, zmm0: as many elements as bits, in a row */
-        expect(g, "62f27d498b00", "w100000+8");
-        /* vpmovzxbd zmm0{k1}, [rax] */
-        expect(g, "62f27d493100", "r100000+1 r10000f+1");
-        /* vaddps zmm0{k1}, zmm0, [rax]{1to16} */
+        expect(g, "62f17c491000", "r100000+4 r10003c+4");
+        expect(g, "62f27d498b00", "w100000+8");           /* vpmovzxbd zmm0{k1}, [rax] */
+        expect(g, "62f27d493100", "r100000+1 r10000f+1"); /* vaddps zmm0{k1}, zmm0, [rax]{1to16} */
         expect(g, "62f17c595800", "r100000+4");
         g->vectors.k[1] = 0;
         expect(g, "62f17c595800", "");
-        expect(g, "62f17c491100", "");
-
         /* vmaskmovps xmm0, xmm2, [rax] and back; maskmovdqu xmm0, xmm2 */
+        expect(g, "62f17c491100", "");
         set_dword(g, 2, 2, 0);
         set_dword(g, 2, 3, 0);
         expect(g, "c4e2692c00", "r100000+4 r100004+4");
