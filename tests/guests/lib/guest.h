@@ -24,12 +24,12 @@
 #define STACK_SIZE 12288u
 
 /* 2 MiB for tests, mapped in 4 KiB pages one to one; nothing of the image is there. */
-#define WINDOW 0x800000ull
+#define WINDOW 0x800000ul
 #define WINDOW_PAGE(n) (WINDOW + (uint64_t)(n) * HV_PAGE_SIZE)
 
 /* An address that is neither RAM nor a device: reads are all ones. */
-#define MMIO_HOLE 0xc0001000ull
-#define XAPIC_BASE 0xfee00000ull
+#define MMIO_HOLE 0xc0001000ul
+#define XAPIC_BASE 0xfee00000ul
 
 #define KERNEL_CS 0x08
 #define KERNEL_DS 0x10

@@ -105,8 +105,8 @@ void vtl1_main(struct gprs *g) {
         bool fast;
 
         vtl1_setup();
-        control = &c->assist->vtl_control;
         for (;;) {
+                control = &c->assist->vtl_control; /* a test may have moved the page */
                 if (control->entry_reason == HV_VTL_ENTRY_VTL_CALL) {
                         c->calls++;
                         fast = vtl1_on_call(g);
@@ -116,6 +116,7 @@ void vtl1_main(struct gprs *g) {
                 } else
                         bail_out("VTL1 entered for reason %u", control->entry_reason);
 
+                control = &c->assist->vtl_control;
                 if (!fast) {
                         control->vtl_return_x64_rax = g->rax;
                         control->vtl_return_x64_rcx = g->rcx;
