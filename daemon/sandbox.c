@@ -55,11 +55,14 @@ static const struct allowed_call allowed_calls[] = {
 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
+#define SANITIZED true
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define SANITIZED 1
+#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
+#define SANITIZED true
 #endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED false
 #endif
 
 int sandbox_worker_prepare(void) {
@@ -112,12 +115,13 @@ static int load_filter(scmp_filter_ctx ctx) {
 }
 
 int sandbox_worker_enter(void) {
-#ifdef SANITIZED
-        log_debug("built with a sanitizer: no system call filter");
-        return 0;
-#else
         scmp_filter_ctx ctx;
         int r;
+
+        if (SANITIZED) {
+                log_debug("built with a sanitizer: no system call filter");
+                return 0;
+        }
 
         ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
         if (!ctx)
@@ -125,5 +129,4 @@ int sandbox_worker_enter(void) {
         r = load_filter(ctx);
         seccomp_release(ctx);
         return r;
-#endif
 }
