@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "util/util.h"
+#include "vtl/engine.h"
+#include "vtl/hvpage.h"
+#include "vtl/synic.h"
+
+#define MSR_TSC 0x10
+#define MSR_APIC_BASE 0x1b
+#define MSR_X2APIC_FIRST 0x800
+#define MSR_X2APIC_LAST 0x8ff
+#define APIC_FREQUENCY 1000000000ull /* KVM's APIC bus */
+
+/* Handlers: 0, 1 for #GP, or a negative errno. */
+struct msr_row {
+        uint32_t first, last;
+        int (*read)(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret);
+        int (*write)(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value);
+};
+
+static bool gpn_in_range(const struct vtl_partition *p, uint64_t gpn) {
+        return gpn >> (p->phys_bits - HV_PAGE_SHIFT) == 0;
+}
+
+static int read_os_id(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        *ret = vp->partition->guest_os_id[vtl];
+        return 0;
+}
+
+static int write_os_id(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
+        struct vtl_partition *p = vp->partition;
+        int r;
+
+        if (value == 0 && (p->hypercall_msr[vtl] & HV_MSR_PAGE_ENABLE)) {
+                r = vtl_overlay_set(vp, vtl, VTL_OVERLAY_HYPERCALL, false, 0);
+                if (r != 0)
+                        return r;
+                p->hypercall_msr[vtl] &= ~HV_MSR_PAGE_ENABLE;
+        }
+        p->guest_os_id[vtl] = value;
+        p->header->guest_os_id[vtl] = value;
+        return 0;
+}
+
+static int read_hypercall(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        *ret = vp->partition->hypercall_msr[vtl];
+        return 0;
+}
+
+static int write_hypercall(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
+        struct vtl_partition *p = vp->partition;
+        int r;
+
+        if ((p->hypercall_msr[vtl] & HV_MSR_HYPERCALL_LOCKED) || (value & HV_MSR_HYPERCALL_RESERVED) ||
+            !gpn_in_range(p, HV_MSR_PAGE_GPN(value)))
+                return 1;
+        /* While the guest has not said who it is, the page cannot be enabled. */
+        if (p->guest_os_id[vtl] == 0)
+                value &= ~HV_MSR_PAGE_ENABLE;
+        hvpage_fill(vtl_overlay_data(p, vtl_overlay_page(VTL_OVERLAY_HYPERCALL, 0, vtl)));
+        r = vtl_overlay_set(vp, vtl, VTL_OVERLAY_HYPERCALL, value & HV_MSR_PAGE_ENABLE, HV_MSR_PAGE_GPN(value));
+        if (r == 0)
+                p->hypercall_msr[vtl] = value;
+        return r;
+}
+
+static int read_vp_index(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        *ret = vp->index;
+        return 0;
+}
+
+static int read_time_ref(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        *ret = vtl_reference_time(vp->partition);
+        return 0;
+}
+
+/*
+ * One scale and offset for the whole partition, taken when the page is first enabled, so that both VTLs see the same
+ * (vsm.md 1.7): reference time = (tsc * scale >> 64) + offset.
+ */
+static int learn_tsc(struct vtl_vp *vp) {
+        struct vtl_partition *p = vp->partition;
+        struct plane_msr tsc = { .index = MSR_TSC };
+        int r;
+
+        if (p->tsc_known)
+                return 0;
+        p->tsc_known = true;
+        if (p->config.tsc_khz == 0)
+                return 0; /* sequence stays 0: the guest falls back to the MSR */
+        r = vtl_op(p, get, p->current->active_vtl, PLANE_MSRS, &tsc, sizeof(tsc));
+        if (r < 0)
+                return r;
+        p->tsc_scale = (uint64_t) (((unsigned __int128) 10000 << 64) / p->config.tsc_khz);
+        p->tsc_offset = (int64_t) (vtl_reference_time(p) -
+                                   (uint64_t) (((unsigned __int128) tsc.value * p->tsc_scale) >> 64));
+        return 0;
+}
+
+static int read_reference_tsc(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        *ret = vp->partition->tsc_msr[vtl];
+        return 0;
+}
+
+static int write_reference_tsc(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
+        struct vtl_partition *p = vp->partition;
+        struct hv_reference_tsc_page *page;
+        int r;
+
+        if ((value & HV_MSR_PAGE_RESERVED) || !gpn_in_range(p, HV_MSR_PAGE_GPN(value)))
+                return 1;
+        if (value & HV_MSR_PAGE_ENABLE) {
+                r = learn_tsc(vp);
+                if (r < 0)
+                        return r;
+                page = (struct hv_reference_tsc_page *) (void *) vtl_overlay_data(
+                        p, vtl_overlay_page(VTL_OVERLAY_TSC, 0, vtl));
+                memset(page, 0, sizeof(*page));
+                page->tsc_scale = p->tsc_scale;
+                page->tsc_offset = p->tsc_offset;
+                page->tsc_sequence = p->tsc_scale ? ++p->tsc_sequence : 0;
+        }
+        r = vtl_overlay_set(vp, vtl, VTL_OVERLAY_TSC, value & HV_MSR_PAGE_ENABLE, HV_MSR_PAGE_GPN(value));
+        if (r == 0)
+                p->tsc_msr[vtl] = value;
+        return r;
+}
+
+static int read_frequency(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        *ret = msr == HV_MSR_TSC_FREQUENCY ? vp->partition->config.tsc_khz * 1000 : APIC_FREQUENCY;
+        return 0;
+}
+
+/* EOI, ICR and TPR of VTL1. VTL0's are KVM's own where it has them, and do not come here then. */
+static int read_apic(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        if (vtl == 0 || msr == HV_MSR_EOI)
+                return 1;
+        *ret = msr == HV_MSR_TPR ? vp->lapic.tpr : vp->lapic.icr;
+        return 0;
+}
+
+static int write_apic(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
+        struct lapic_ipi ipi = { 0 };
+
+        if (vtl == 0)
+                return 1;
+        if (msr == HV_MSR_EOI)
+                lapic_eoi(&vp->lapic);
+        else if (msr == HV_MSR_TPR) {
+                if (value > 0xff)
+                        return 1;
+                vp->lapic.tpr = (uint32_t) value;
+        } else {
+                /* ICR high, then low: as the xAPIC registers at 0x310 and 0x300 */
+                (void) lapic_mmio_write(&vp->lapic, 0x310, (uint32_t) (value >> 32), &ipi);
+                (void) lapic_mmio_write(&vp->lapic, 0x300, (uint32_t) value, &ipi);
+                vtl_send_ipi(vp, &ipi);
+        }
+        return 0;
+}
+
+/* VP assist, SIMP and SIEFP: an overlay page each */
+static uint64_t *page_msr(struct vtl_vp *vp, unsigned vtl, uint32_t msr, enum vtl_overlay_kind *ret_kind) {
+        switch (msr) {
+        case HV_MSR_VP_ASSIST_PAGE:
+                *ret_kind = VTL_OVERLAY_ASSIST;
+                return &vp->vtl[vtl].assist_msr;
+        case HV_MSR_SIMP:
+                *ret_kind = VTL_OVERLAY_SIMP;
+                return &vp->vtl[vtl].synic.simp;
+        default:
+                *ret_kind = VTL_OVERLAY_SIEFP;
+                return &vp->vtl[vtl].synic.siefp;
+        }
+}
+
+static int read_page(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        enum vtl_overlay_kind kind;
+
+        *ret = *page_msr(vp, vtl, msr, &kind);
+        return 0;
+}
+
+static int write_page(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
+        enum vtl_overlay_kind kind;
+        uint64_t *at = page_msr(vp, vtl, msr, &kind);
+        int r;
+
+        /* Bits 11:1 are reserved in the assist MSR, kept in the other two (vsm.md 1.6). */
+        if ((kind == VTL_OVERLAY_ASSIST && (value & HV_MSR_PAGE_RESERVED)) ||
+            !gpn_in_range(vp->partition, HV_MSR_PAGE_GPN(value)))
+                return 1;
+        r = vtl_overlay_set(vp, vtl, kind, value & HV_MSR_PAGE_ENABLE, HV_MSR_PAGE_GPN(value));
+        if (r == 0)
+                *at = value;
+        return r;
+}
+
+static int read_synic(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        *ret = msr == HV_MSR_SCONTROL ? vp->vtl[vtl].synic.scontrol : msr == HV_MSR_SVERSION ? 1 : 0;
+        return 0;
+}
+
+static int write_scontrol(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
+        vp->vtl[vtl].synic.scontrol = value;
+        return 0;
+}
+
+/* Nothing is queued behind a slot: an intercept that found its slot busy comes again by itself. */
+static int write_eom(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
+        return 0;
+}
+
+static int read_sint(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        *ret = vp->vtl[vtl].synic.sint[msr - HV_MSR_SINT0];
+        return 0;
+}
+
+static int write_sint(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
+        return vtl_synic_set_sint(&vp->vtl[vtl].synic, msr - HV_MSR_SINT0, value) ? 0 : 1;
+}
+
+static int read_lapic(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        return vtl > 0 && lapic_msr_read(&vp->lapic, msr, ret) ? 0 : 1;
+}
+
+static int write_lapic(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
+        struct lapic_ipi ipi = { 0 };
+
+        if (vtl == 0 || !lapic_msr_write(&vp->lapic, msr, value, &ipi))
+                return 1;
+        vtl_send_ipi(vp, &ipi);
+        return 0;
+}
+
+/* Sorted by number. No handler: #GP. */
+static const struct msr_row rows[] = {
+        { MSR_APIC_BASE, MSR_APIC_BASE, read_lapic, write_lapic },
+        { MSR_X2APIC_FIRST, MSR_X2APIC_LAST, read_lapic, write_lapic },
+        { HV_MSR_GUEST_OS_ID, HV_MSR_GUEST_OS_ID, read_os_id, write_os_id },
+        { HV_MSR_HYPERCALL, HV_MSR_HYPERCALL, read_hypercall, write_hypercall },
+        { HV_MSR_VP_INDEX, HV_MSR_VP_INDEX, read_vp_index, NULL },
+        { HV_MSR_TIME_REF_COUNT, HV_MSR_TIME_REF_COUNT, read_time_ref, NULL },
+        { HV_MSR_REFERENCE_TSC, HV_MSR_REFERENCE_TSC, read_reference_tsc, write_reference_tsc },
+        { HV_MSR_TSC_FREQUENCY, HV_MSR_APIC_FREQUENCY, read_frequency, NULL },
+        { HV_MSR_EOI, HV_MSR_TPR, read_apic, write_apic },
+        { HV_MSR_VP_ASSIST_PAGE, HV_MSR_VP_ASSIST_PAGE, read_page, write_page },
+        { HV_MSR_SCONTROL, HV_MSR_SCONTROL, read_synic, write_scontrol },
+        { HV_MSR_SVERSION, HV_MSR_SVERSION, read_synic, NULL },
+        { HV_MSR_SIEFP, HV_MSR_SIMP, read_page, write_page },
+        { HV_MSR_EOM, HV_MSR_EOM, read_synic, write_eom },
+        { HV_MSR_SINT0, HV_MSR_SINT15, read_sint, write_sint },
+};
+
+static const struct msr_row *find_row(uint32_t msr) {
+        for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+                if (msr >= rows[i].first && msr <= rows[i].last)
+                        return &rows[i];
+        return NULL;
+}
+
+int vtl_msr_read(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        const struct msr_row *row = find_row(msr);
+
+        return row && row->read ? row->read(vp, vtl, msr, ret) : 1;
+}
+
+int vtl_msr_write(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
+        const struct msr_row *row = find_row(msr);
+
+        return row && row->write ? row->write(vp, vtl, msr, value) : 1;
+}
+
+void vtl_send_ipi(struct vtl_vp *vp, const struct lapic_ipi *ipi) {
+        struct vtl_partition *p = vp->partition;
+
+        /* INIT and SIPI of VTL1 are ignored (vsm.md 7.4), and no NMI is sent between VPs in VTL1. */
+        if (!ipi->valid || ipi->delivery_mode != 0)
+                return;
+        for (unsigned i = 0; i < p->n_vps; i++) {
+                struct vtl_vp *t = &p->vps[i];
+
+                if (!(t->enabled_vtls & 2u))
+                        continue;
+                if (ipi->shorthand == 1 ? t != vp
+                    : ipi->shorthand == 3 ? t == vp
+                    : ipi->shorthand == 0 ? !lapic_matches(&t->lapic, ipi)
+                                          : false)
+                        continue;
+                vtl_request_vtl1_interrupt(t, vp, ipi->vector, false);
+        }
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * VM planes as a C interface (design: "The plane layer", planes.md section 2): a VM has planes, a VP has one vCPU per
+ * plane, at most one plane of a VP runs at a time. The engine calls these operations; who carries them out differs:
+ *
+ *   direct   the VMM's own thread, KVM ioctls and mmap (plane-stock.c)
+ *   remote   the worker asks the VP's thread in the VMM through the VP's control page (plane-remote.c)
+ *   model    register files and a byte array, no KVM (plane-model.c): unit tests and fuzzers
+ *
+ * Shared state (GPRs, CR2, FPU) crosses in switch_to(); everything else is private to a plane.
+ */
+
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PLANE_MAX 2 /* VTL0 and VTL1 */
+
+/* State classes for get() and set(), with the structure that carries each */
+enum plane_class {
+        PLANE_REGS,      /* struct kvm_regs */
+        PLANE_SREGS,     /* struct kvm_sregs */
+        PLANE_EVENTS,    /* struct kvm_vcpu_events */
+        PLANE_XSAVE,     /* struct kvm_xsave: 4096 bytes */
+        PLANE_DEBUGREGS, /* struct kvm_debugregs */
+        PLANE_XCRS,      /* struct kvm_xcrs */
+        PLANE_MSRS,      /* struct plane_msr[n], in: index, in/out: value */
+        PLANE_MP_STATE,  /* struct kvm_mp_state */
+        _PLANE_CLASS_MAX,
+};
+
+struct plane_msr {
+        uint64_t index;
+        uint64_t value;
+};
+
+/* Access rights of a run of pages for one plane */
+struct plane_range {
+        uint64_t gpn;
+        uint64_t count;
+        uint32_t access; /* HV_MAP_GPA_* */
+        uint32_t pad;
+};
+
+#define PLANE_OVERLAY_NONE UINT32_MAX
+
+enum plane_switch_flags {
+        PLANE_SWITCH_EXACT = 1u << 0, /* carry DR0-3 and XCR0 too */
+};
+
+enum plane_inject_kind {
+        PLANE_INJECT_INTERRUPT, /* KVM_INTERRUPT: only when the vCPU said it is ready */
+        PLANE_INJECT_NMI,
+        PLANE_INJECT_EXCEPTION, /* vector, error code; CR2 is set through PLANE_SREGS */
+        PLANE_INJECT_MSI,       /* plane 0's in-kernel APIC of this VP, fixed vector */
+};
+
+struct plane_injection {
+        uint32_t kind;
+        uint32_t vector;
+        uint32_t has_error_code;
+        uint32_t error_code;
+};
+
+/**
+ * struct plane_ops - operations of a plane backend
+ *
+ * All run on behalf of VP @vp and are called while that VP is not in the guest. They return 0 or a negative errno.
+ */
+struct plane_ops {
+        /* Registers of one plane of the VP. For the active plane REGS and SREGS reflect the last exit. */
+        int (*get)(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, void *buf, size_t len);
+        int (*set)(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, const void *buf, size_t len);
+        /* Brings a plane's vCPU to an instruction boundary (design "Rule of completion"). */
+        int (*complete)(void *ctx, unsigned vp, unsigned plane);
+        /* Takes back a load that KVM emulated and that is to be refused: finishes it with zeros, lets nothing of what
+         * follows reach a device, and restores the registers as they were at the exit (kvm-findings 1). */
+        int (*unwind)(void *ctx, unsigned vp, unsigned plane);
+        /* Moves the shared state to @plane and makes it the one that runs next. */
+        int (*switch_to)(void *ctx, unsigned vp, unsigned plane, unsigned flags);
+        int (*inject)(void *ctx, unsigned vp, unsigned plane, const struct plane_injection *inj);
+        /* All or nothing: -ENOMEM leaves every page as it was. */
+        int (*protect)(void *ctx, unsigned vp, unsigned plane, const struct plane_range *r, size_t n);
+        /* Puts page @page of the overlay memory over @gpn for one plane, or takes it off (PLANE_OVERLAY_NONE). @access is
+         * what the plane may do with what it then sees there. */
+        int (*overlay)(void *ctx, unsigned vp, unsigned plane, uint64_t gpn, uint32_t page, uint32_t access);
+        /* Makes another VP leave the guest and look at what is pending. Callable from any thread. */
+        int (*kick)(void *ctx, unsigned target_vp);
+};

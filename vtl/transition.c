@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Moving a VP between its levels, as the engine does it: first entry from the latched context, entry reasons, return,
+ * and what is delivered on the way.
+ */
+
+#include "util/util.h"
+#include "vtl/engine.h"
+#include "vtl/hvpage.h"
+#include "vtl/memory.h"
+#include "vtl/switch.h"
+
+#define EFER_LME (1ull << 8)
+#define EFER_LMA (1ull << 10)
+#define CR0_PG (1ull << 31)
+#define PAT_RESET 0x0007040600070406ull
+
+static struct hv_vp_assist_page *assist_page(struct vtl_vp *vp) {
+        return (struct hv_vp_assist_page *) (void *) vtl_overlay_data(
+                vp->partition, vtl_overlay_page(VTL_OVERLAY_ASSIST, vp->index, 1));
+}
+
+static struct kvm_segment segment_of(const struct hv_x64_segment_register *s) {
+        uint16_t a = s->attributes;
+
+        return (struct kvm_segment) { .base = s->base, .limit = s->limit, .selector = s->selector,
+                                      .type = a & 0xf, .s = a >> 4 & 1, .dpl = a >> 5 & 3,
+                                      .present = a >> 7 & 1, .avl = a >> 12 & 1, .l = a >> 13 & 1,
+                                      .db = a >> 14 & 1, .g = a >> 15 & 1, .unusable = !(a >> 7 & 1) };
+}
+
+/* VTL1's registers from the context of EnableVpVtl; the rest of its private state is at reset (vsm.md 5.2). */
+static int apply_context(struct vtl_vp *vp) {
+        struct vtl_partition *p = vp->partition;
+        const struct hv_initial_vp_context *c = &vp->context;
+        struct plane_msr pat = { .index = 0x277, .value = c->msr_cr_pat ? c->msr_cr_pat : PAT_RESET };
+        struct kvm_sregs s;
+        struct kvm_regs regs;
+        int r;
+
+        r = vtl_op(p, get, 1, PLANE_SREGS, &s, sizeof(s));
+        if (r < 0)
+                return r;
+        s.cs = segment_of(&c->cs);
+        s.ds = segment_of(&c->ds);
+        s.es = segment_of(&c->es);
+        s.fs = segment_of(&c->fs);
+        s.gs = segment_of(&c->gs);
+        s.ss = segment_of(&c->ss);
+        s.tr = segment_of(&c->tr);
+        s.ldt = segment_of(&c->ldtr);
+        if (!s.tr.present)
+                s.tr = (struct kvm_segment) { .limit = 0xffff, .type = 0xb, .present = 1 };
+        s.tr.type |= 2; /* a CPU runs on a busy TSS only */
+        s.tr.s = 0;
+        s.tr.unusable = 0;
+        s.idt = (struct kvm_dtable) { .base = c->idtr.base, .limit = c->idtr.limit };
+        s.gdt = (struct kvm_dtable) { .base = c->gdtr.base, .limit = c->gdtr.limit };
+        s.cr0 = c->cr0 | 0x10; /* ET is fixed to 1 */
+        s.cr3 = c->cr3;
+        s.cr4 = c->cr4;
+        s.cr8 = 0;
+        s.efer = c->efer;
+        if ((s.cr0 & CR0_PG) && (s.efer & EFER_LME))
+                s.efer |= EFER_LMA;
+        memset(s.interrupt_bitmap, 0, sizeof(s.interrupt_bitmap));
+        r = vtl_op(p, set, 1, PLANE_SREGS, &s, sizeof(s));
+        if (r < 0)
+                return r;
+        r = vtl_op(p, set, 1, PLANE_MSRS, &pat, sizeof(pat));
+        if (r < 0)
+                return r;
+        regs = vp->ctl->regs; /* general registers are shared: whatever VTL0 had */
+        regs.rip = c->rip;
+        regs.rsp = c->rsp;
+        regs.rflags = c->rflags | 2;
+        r = vtl_op(p, set, 1, PLANE_REGS, &regs, sizeof(regs));
+        if (r < 0)
+                return r;
+        vp->context_pending = false;
+        return 0;
+}
+
+int vtl_enter_vtl1(struct vtl_vp *vp, enum hv_vtl_entry_reason reason) {
+        struct vtl_partition *p = vp->partition;
+        int r;
+
+        if (vp->context_pending) {
+                r = apply_context(vp);
+                if (r < 0)
+                        return r;
+        }
+        r = vtl_op(p, switch_to, 1, PLANE_SWITCH_EXACT);
+        if (r < 0)
+                return r;
+        vp->active_vtl = 1;
+        vp->halted = false;
+        vtl_assist_enter(assist_page(vp), reason, &vp->ctl->regs, vp->vina);
+        if (reason == HV_VTL_ENTRY_VTL_CALL)
+                vp->ctl->stats.vtl_calls++;
+        else {
+                vp->ctl->stats.interrupt_entries++;
+                vp->ctl->suspended_vtls |= 1u;
+        }
+        return 0;
+}
+
+/* HvRegisterPendingEvent0 of VTL0, an exception that VTL1 asked for (vsm.md 4.12) */
+static int deliver_pending_event(struct vtl_vp *vp) {
+        struct vtl_partition *p = vp->partition;
+        uint64_t event = vp->pending_event0[0];
+        struct plane_injection inj = {
+                .kind = PLANE_INJECT_EXCEPTION,
+                .vector = (uint32_t) (event >> 16 & 0xffff),
+                .has_error_code = event >> 8 & 1,
+                .error_code = (uint32_t) (event >> 32),
+        };
+        int r;
+
+        if (!(event & 1))
+                return 0;
+        vp->pending_event0[0] = 0;
+        r = vtl_op(p, complete, 0);
+        if (r < 0)
+                return r;
+        if (inj.vector == 14) {
+                vp->ctl->sregs.cr2 = vp->pending_event0[1];
+                vp->ctl->regs_dirty |= KVM_SYNC_X86_SREGS;
+        }
+        return vtl_op(p, inject, 0, &inj);
+}
+
+int vtl_leave_vtl1(struct vtl_vp *vp, bool fast) {
+        struct vtl_partition *p = vp->partition;
+        struct kvm_sregs *from = &vp->ctl->sregs;
+        bool long_mode = vtl_long_mode(from);
+        int r;
+
+        vp->tlb_locked = false;
+        r = vtl_op(p, switch_to, 0, PLANE_SWITCH_EXACT);
+        if (r < 0)
+                return r;
+        vp->active_vtl = 0;
+        vp->ctl->suspended_vtls &= ~1u;
+        vp->ctl->stats.vtl_returns++;
+        vtl_assist_leave(assist_page(vp), fast, long_mode, &vp->ctl->regs, vp->vina);
+        vp->ctl->regs_dirty |= KVM_SYNC_X86_REGS;
+        vtl_commit_stores(vp);
+        return deliver_pending_event(vp);
+}
+
+int vtl_guest_switch(struct vtl_vp *vp, bool is_return, uint64_t input) {
+        if (!vtl_switch_input_legal(is_return, input))
+                return 1;
+        if (is_return)
+                return vp->active_vtl == 1 ? vtl_leave_vtl1(vp, input & VTL_RETURN_FAST) : 1;
+        if (vp->active_vtl != 0 || !(vp->enabled_vtls & 2u))
+                return 1;
+        return vtl_enter_vtl1(vp, HV_VTL_ENTRY_VTL_CALL);
+}
+
+int vtl_rewind_out(struct vtl_vp *vp, unsigned offset) {
+        struct kvm_regs *regs = &vp->ctl->regs;
+        uint64_t rax = regs->rax, rcx = regs->rcx, rdx = regs->rdx;
+        int r;
+
+        r = vtl_op(vp->partition, complete, vp->active_vtl);
+        if (r < 0)
+                return r;
+        /* What complete() read back is as it was at the exit; keep what the call changed. */
+        regs->rax = rax;
+        regs->rcx = rcx;
+        regs->rdx = rdx;
+        regs->rip = (regs->rip & ~0xfffull) | offset;
+        vp->ctl->regs_dirty |= KVM_SYNC_X86_REGS;
+        return 0;
+}
+
+int vtl_inject_ud(struct vtl_vp *vp, unsigned offset) {
+        struct plane_injection inj = { .kind = PLANE_INJECT_EXCEPTION, .vector = X86_UD };
+        int r;
+
+        r = vtl_rewind_out(vp, offset);
+        if (r < 0)
+                return r;
+        return vtl_op(vp->partition, inject, vp->active_vtl, &inj);
+}
+
+int vtl_inject_gp(struct vtl_vp *vp) {
+        struct plane_injection inj = { .kind = PLANE_INJECT_EXCEPTION, .vector = X86_GP, .has_error_code = 1 };
+
+        return vtl_op(vp->partition, inject, vp->active_vtl, &inj);
+}
