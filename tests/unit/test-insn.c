@@ -493,7 +493,8 @@ static void test_interrupts(void **state) {
 
         tiny_user32(g);
         expect(g, "cd80",
-               "R9400+8 R8010+8 Ra004+4 Ra008+2 R8018+8 w27ffc+4 w27ff8+4 w27ff4+4 w27ff0+4 w27fec+4");
+               "R9400+8 R8010+8 Ra004+4 Ra008+2 R8018+8 w27ffc+4 w27ff8+4 w27ff4+4 w27ff0+4 "
+               "w27fec+4");
 
         tiny_real(g);
         expect(g, "cd10", "R40+4 w17ffe+2 w17ffc+2 w17ffa+2");
