@@ -22,7 +22,7 @@ static void count_ipi(struct trap_frame *f) {
 }
 
 static void user_code(void) {
-        __asm__ volatile("int %0" : : "i"(VECTOR_USER_EXIT));
+        __asm__ volatile("ud2");
 }
 
 static void user_privileged(void) {
@@ -50,7 +50,9 @@ static void test_library(void) {
         is(f.vector, VECTOR_PF, "guard catches #PF");
         is(f.cr2, 0x8000000000ull, "with its CR2");
         is(fault_of((void)0).vector, VECTOR_NONE, "no fault, no vector");
-        is(fault_of(user_enter((uint64_t)user_code, user_rsp, RFLAGS_FIXED, 0)).vector, VECTOR_USER_EXIT, "CPL 3");
+        f = fault_of(user_enter((uint64_t)user_code, user_rsp, RFLAGS_FIXED, 0));
+        is(f.vector, VECTOR_UD, "CPL 3 runs");
+        is(f.rip, (uint64_t)user_code, "our code");
         f = fault_of(user_enter((uint64_t)user_privileged, user_rsp, RFLAGS_FIXED, 0));
         is(f.vector, VECTOR_GP, "CPL 3 has no privilege");
         is(f.cs & 3, 3, "and the fault came from there");

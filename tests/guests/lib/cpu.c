@@ -9,7 +9,6 @@
 #define FW_CFG_NB_CPUS 5
 
 #define IDT_GATE 0x8e00ull
-#define IDT_USER_GATE 0xee00ull
 #define IDT_VECTORS 256
 
 /* How long an application processor may take to come up, in TSC ticks: some seconds anywhere. */
@@ -43,9 +42,8 @@ static struct cpu *volatile ap_booting;
 static void idt_build(struct gate *table) {
         for (unsigned i = 0; i < IDT_VECTORS; i++) {
                 uint64_t stub = (uint64_t)trap_stubs + 16 * i;
-                uint64_t type = i == 3 || i == VECTOR_USER_EXIT ? IDT_USER_GATE : IDT_GATE;
 
-                table[i].low = (stub & 0xffff) | (uint64_t)KERNEL_CS << 16 | type << 32 |
+                table[i].low = (stub & 0xffff) | (uint64_t)KERNEL_CS << 16 | IDT_GATE << 32 |
                                (i == 8 ? 1ull << 32 : 0) | (stub >> 16 & 0xffff) << 48;
                 table[i].high = stub >> 32;
         }
@@ -116,7 +114,7 @@ void handle_trap(struct trap_frame *f) {
                 irq_handlers[f->vector](f);
                 return;
         }
-        if (c->guard.active && f->vector != VECTOR_NMI && (f->vector < 32 || f->vector == VECTOR_USER_EXIT)) {
+        if (c->guard.active && f->vector != VECTOR_NMI && f->vector < 32) {
                 guard_trap(c, f);
                 return;
         }

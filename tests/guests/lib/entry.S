@@ -200,7 +200,7 @@ vtl1_entry:
 
 /*
  * void user_enter(uint64_t rip, uint64_t rsp, uint64_t rflags, uint64_t arg): to CPL 3, RDI = @arg. Comes back only
- * through an exception or int USER_EXIT_VECTOR under a guard.
+ * through an exception, under a guard.
  */
         .globl  user_enter
 user_enter:

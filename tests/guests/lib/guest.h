@@ -59,7 +59,6 @@ enum vector {
         VECTOR_SINT0 = 0x30,    /* VTL1's intercept messages */
         VECTOR_TIMER = 0x40,
         VECTOR_IPI = 0x41,
-        VECTOR_USER_EXIT = 0x81, /* int $0x81 ends user_enter() */
         VECTOR_SPURIOUS = 0xff,
         VECTOR_NONE = 0x100,    /* struct fault: nothing was raised */
 };
@@ -342,9 +341,12 @@ static inline void cpu_relax(void) {
         __asm__ volatile("pause" : : : "memory");
 }
 
-/* Lets pending interrupts in; interrupts are off again afterwards. */
+/*
+ * Lets pending interrupts in; interrupts are off again afterwards. The IN of a port that nobody has is for hosts that
+ * emulate instructions and look for interrupts only at exits.
+ */
 static inline void interrupt_window(void) {
-        __asm__ volatile("sti; nop; cli" : : : "memory");
+        __asm__ volatile("sti; nop; inb $0x80, %%al; nop; cli" : : : "rax", "memory");
 }
 
 static inline uint64_t peek64(uint64_t gpa) {
