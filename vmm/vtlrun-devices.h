@@ -41,7 +41,7 @@ struct uart {
         bool fifo_enabled;
         bool thr_pending; /* transmitter-empty interrupt not yet seen by the guest */
         bool irq_level;
-        bool listening; /* the guest is known to read what is received */
+        bool polled;    /* the guest is known to read LSR until something is received */
         unsigned polls; /* reads of LSR in a row */
         uint8_t fifo[UART_FIFO_SIZE];
         unsigned fifo_head;

@@ -82,9 +82,10 @@ static void update_irq(struct devices *d) {
                   (u->mcr & MCR_OUT2) && !(u->mcr & MCR_LOOP) && pending_interrupt(u) != IIR_NONE);
 }
 
-static void start_listening(struct devices *d) {
-        d->uart.listening = true;
-        d->ops->input_wanted(d->context);
+/* Whether the guest reads what is received: by interrupt, as far as that reaches a CPU (drivers switch IER bits on and
+   off while they look for the device), or by polling. */
+static bool is_listening(const struct uart *u) {
+        return u->polled || ((u->ier & IER_RECEIVE) && (u->mcr & MCR_OUT2) && !(u->mcr & MCR_LOOP));
 }
 
 static void push(struct uart *u, uint8_t byte) {
@@ -108,7 +109,7 @@ static uint8_t pop(struct devices *d) {
         byte = u->fifo[u->fifo_head];
         u->fifo_head = (u->fifo_head + 1) % UART_FIFO_SIZE;
         u->fifo_count--;
-        if (u->fifo_count == 0 && u->listening)
+        if (u->fifo_count == 0 && is_listening(u))
                 d->ops->input_wanted(d->context);
         return byte;
 }
@@ -123,7 +124,7 @@ static uint8_t pop(struct devices *d) {
 unsigned uart_room(const struct uart *u) {
         unsigned room = u->fifo_enabled ? UART_FIFO_SIZE : 1;
 
-        return u->listening && u->fifo_count < room ? room - u->fifo_count : 0;
+        return is_listening(u) && u->fifo_count < room ? room - u->fifo_count : 0;
 }
 
 void uart_receive(struct devices *d, uint8_t byte) {
@@ -145,8 +146,10 @@ static uint8_t read_lsr(struct devices *d) {
                                  (u->fifo_count > 0 ? LSR_DATA : 0));
 
         u->lsr_errors = 0;
-        if (!u->listening && ++u->polls >= POLLS_OF_A_READER)
-                start_listening(d);
+        if (!u->polled && ++u->polls >= POLLS_OF_A_READER) {
+                u->polled = true;
+                d->ops->input_wanted(d->context);
+        }
         return lsr;
 }
 
@@ -209,22 +212,19 @@ static void transmit(struct devices *d, uint8_t byte) {
         u->thr_pending = true;
 }
 
-static void write_ier(struct devices *d, uint8_t value) {
-        struct uart *u = &d->uart;
-
+static void write_ier(struct uart *u, uint8_t value) {
         if ((value & IER_THR_EMPTY) && !(u->ier & IER_THR_EMPTY))
                 u->thr_pending = true;
         u->ier = value & IER_MASK;
-        if ((u->ier & IER_RECEIVE) && !u->listening)
-                start_listening(d);
 }
 
 static void write_fcr(struct uart *u, uint8_t value) {
         static const uint8_t triggers[] = { 1, 4, 8, 14 };
         bool enable = (value & FCR_ENABLE) != 0;
 
-        /* Switching the FIFOs on or off empties them as well. */
-        if (enable != u->fifo_enabled || (value & FCR_CLEAR_RECEIVE))
+        /* Hardware also empties them when they are switched on; here that would lose the first byte of waiting
+           input, because Linux enables the interrupt before. */
+        if ((u->fifo_enabled && !enable) || (value & FCR_CLEAR_RECEIVE))
                 u->fifo_count = 0;
         u->fifo_enabled = enable;
         u->trigger = enable ? triggers[value >> 6] : 1;
@@ -245,12 +245,10 @@ void uart_write(struct devices *d, unsigned reg, uint8_t value) {
                 if (dlab)
                         u->divisor = (uint16_t) ((u->divisor & 0x00ff) | (value << 8));
                 else
-                        write_ier(d, value);
+                        write_ier(u, value);
                 break;
         case REG_IIR:
                 write_fcr(u, value);
-                if (u->listening)
-                        d->ops->input_wanted(d->context);
                 break;
         case REG_LCR:
                 u->lcr = value;
@@ -263,4 +261,6 @@ void uart_write(struct devices *d, unsigned reg, uint8_t value) {
                 break;
         }
         update_irq(d);
+        if (reg != REG_DATA && uart_room(u) > 0)
+                d->ops->input_wanted(d->context);
 }
