@@ -4,7 +4,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 
 #include "daemon/sandbox.h"
 #include "util/log.h"
@@ -14,8 +13,8 @@
  * Theory of operation. A worker parses what a hostile guest hands it. It is started with the descriptors that it needs
  * and opens nothing, ever; so its list names no call that opens, creates, connects, executes or signals others.
  *
- *   1. prepare   before anything of the VM is there: no new privileges, no core dump (it would contain VTL1's memory),
- *                not dumpable (no ptrace, no /proc/PID/mem for processes of the same user)
+ *   1. prepare   before anything of the VM is there: no new privileges; not dumpable: no core (it would contain VTL1's
+ *                memory), no ptrace and no /proc/PID/mem for processes of the same user
  *   2. enter     when memory is mapped and the threads run: the list below
  */
 
@@ -66,11 +65,7 @@ static const struct allowed_call allowed_calls[] = {
 #endif
 
 int sandbox_worker_prepare(void) {
-        const struct rlimit none = { 0, 0 };
-
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-                return -errno;
-        if (setrlimit(RLIMIT_CORE, &none) < 0)
                 return -errno;
         if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
                 return -errno;

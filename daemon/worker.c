@@ -163,7 +163,7 @@ static int make_partition(struct worker *w) {
                 .ops = &plane_remote_ops,
                 .ops_ctx = &w->remote,
                 .event = on_event,
-                .hypercall = hv_serve,
+                .hypercall = hvcall_serve,
                 .userdata = w,
         };
         int r;

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/bus-internal.h"
+#include "util/util.h"
+
+/* ---- Properties ---- */
+
+#define HEADER(field) control_read(partition_header(o)->field)
+
+BUS_GETTER_STRING(get_uuid, struct partition, o->uuid_text)
+BUS_GETTER_STRING(get_name, struct partition, o->name)
+BUS_GETTER_STRING(get_state, struct partition, partition_state_to_string(o->state))
+BUS_GETTER_U32(get_vmm, struct partition, o->vmm_pid)
+BUS_GETTER_U32(get_vmm_uid, struct partition, o->vmm_uid)
+BUS_GETTER_U64(get_attached_at, struct partition, o->attached_usec)
+BUS_GETTER_U32(get_worker_pid, struct partition, o->worker_pid)
+BUS_GETTER_U32(get_vp_count, struct partition, o->vps)
+BUS_GETTER_STRING(get_policy_name, struct partition, o->decision.name)
+BUS_GETTER_BOOL(get_vtl1_allowed, struct partition, o->decision.allow_vtl1)
+BUS_GETTER_U32(get_enabled_vtls, struct partition, HEADER(enabled_vtls))
+BUS_GETTER_BOOL(get_protection_enabled, struct partition, HEADER(protection_enabled))
+BUS_GETTER_U64(get_partition_config, struct partition, HEADER(partition_config))
+BUS_GETTER_U64(get_protected_pages, struct partition, HEADER(protected_pages))
+BUS_GETTER_U64(get_intercepts, struct partition, HEADER(intercepts))
+BUS_GETTER_U64(get_denied, struct partition, HEADER(denied))
+BUS_GETTER_STRING(get_fault_precision, struct partition, o->precise_faults ? "precise" : "imprecise")
+/* What the one backend there is can and cannot do; see vtld(8), "What is not enforced". */
+BUS_GETTER_STRING(get_backend, struct partition, o ? "stock" : NULL)
+BUS_GETTER_STRING(get_none, struct partition, o ? "none" : NULL)
+
+#define CONSTANT SD_BUS_VTABLE_PROPERTY_CONST
+#define ANNOUNCED SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+
+static const sd_bus_vtable partition_vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        /* Who */
+        SD_BUS_PROPERTY("Uuid", "s", get_uuid, 0, CONSTANT),
+        SD_BUS_PROPERTY("Name", "s", get_name, 0, CONSTANT),
+        SD_BUS_PROPERTY("Vmm", "u", get_vmm, 0, CONSTANT),
+        SD_BUS_PROPERTY("VmmUid", "u", get_vmm_uid, 0, CONSTANT),
+        SD_BUS_PROPERTY("AttachedAt", "t", get_attached_at, 0, CONSTANT),
+        SD_BUS_PROPERTY("VpCount", "u", get_vp_count, 0, CONSTANT),
+        /* How it does */
+        SD_BUS_PROPERTY("State", "s", get_state, 0, ANNOUNCED),
+        SD_BUS_PROPERTY("WorkerPid", "u", get_worker_pid, 0, ANNOUNCED),
+        SD_BUS_PROPERTY("PolicyName", "s", get_policy_name, 0, ANNOUNCED),
+        SD_BUS_PROPERTY("Vtl1Allowed", "b", get_vtl1_allowed, 0, ANNOUNCED),
+        SD_BUS_PROPERTY("EnabledVtls", "u", get_enabled_vtls, 0, ANNOUNCED),
+        SD_BUS_PROPERTY("ProtectionEnabled", "b", get_protection_enabled, 0, ANNOUNCED),
+        SD_BUS_PROPERTY("PartitionConfig", "t", get_partition_config, 0, ANNOUNCED),
+        /* What is enforced */
+        SD_BUS_PROPERTY("Backend", "s", get_backend, 0, CONSTANT),
+        SD_BUS_PROPERTY("FaultPrecision", "s", get_fault_precision, 0, CONSTANT),
+        SD_BUS_PROPERTY("ExecuteEnforcement", "s", get_none, 0, CONSTANT),
+        SD_BUS_PROPERTY("DmaEnforcement", "s", get_none, 0, CONSTANT),
+        SD_BUS_PROPERTY("StartupDenial", "s", get_none, 0, CONSTANT),
+        /* Counters */
+        SD_BUS_PROPERTY("ProtectedPages", "t", get_protected_pages, 0, 0),
+        SD_BUS_PROPERTY("Intercepts", "t", get_intercepts, 0, 0),
+        SD_BUS_PROPERTY("Denied", "t", get_denied, 0, 0),
+        SD_BUS_SIGNAL_WITH_ARGS("VtlEnabled", SD_BUS_ARGS("u", vtl), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("SecureViolation", SD_BUS_ARGS("t", gpa, "s", access, "u", vp), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("Vtl1Denied", SD_BUS_ARGS("s", policy), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("WorkerFailed", SD_BUS_ARGS("s", reason), 0),
+        SD_BUS_VTABLE_END,
+};
+
+/* ---- Objects ---- */
+
+static int find_partition(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret,
+                          sd_bus_error *error) {
+        _cleanup_free_ char *uuid = NULL;
+        struct partition *p;
+        int r;
+
+        r = sd_bus_path_decode(path, BUS_PARTITIONS, &uuid);
+        if (r <= 0)
+                return r;
+        p = bus_lookup(userdata, uuid);
+        /* One object has one path, however many ways there are to write a UUID. */
+        if (!p || !p->bus_path || strcmp(path, p->bus_path) != 0)
+                return 0;
+        *ret = p;
+        return 1;
+}
+
+static int list_partitions(sd_bus *bus, const char *prefix, void *userdata, char ***ret, sd_bus_error *error) {
+        struct bus *b = userdata;
+        struct partition *p, *next;
+        size_t n = 0;
+        char **paths;
+
+        paths = calloc(HASH_COUNT(b->broker->partitions) + 1, sizeof(*paths));
+        if (!paths)
+                return -ENOMEM;
+        HASH_ITER(hh, b->broker->partitions, p, next)
+                if (p->bus_path) {
+                        paths[n] = strdup(p->bus_path);
+                        if (paths[n])
+                                n++;
+                }
+        *ret = paths;
+        return 1;
+}
+
+int bus_register_partitions(struct bus *bus) {
+        int r;
+
+        r = sd_bus_add_fallback_vtable(bus->bus, NULL, BUS_PARTITIONS, BUS_PARTITION_INTERFACE, partition_vtable,
+                                       find_partition, bus);
+        if (r >= 0)
+                r = sd_bus_add_node_enumerator(bus->bus, NULL, BUS_PARTITIONS, list_partitions, bus);
+        return r;
+}
+
+/* ---- Signals ---- */
+
+#define emit(p, member, ...)                                                                       \
+        ({                                                                                         \
+                if (bus_of(p) && (p)->bus_path)                                                    \
+                        (void) sd_bus_emit_signal(bus_of(p), (p)->bus_path, BUS_PARTITION_INTERFACE, member, \
+                                                  __VA_ARGS__);                                    \
+        })
+
+void bus_emit_vtl_enabled(struct partition *p, unsigned vtl) {
+        emit(p, "VtlEnabled", "u", (uint32_t) vtl);
+}
+
+void bus_emit_secure_violation(struct partition *p, unsigned vp, uint64_t gpa, const char *access) {
+        emit(p, "SecureViolation", "tsu", gpa, access, (uint32_t) vp);
+}
+
+void bus_emit_worker_failed(struct partition *p, const char *reason) {
+        emit(p, "WorkerFailed", "s", reason);
+}
+
+void bus_emit_vtl1_denied(struct partition *p) {
+        emit(p, "Vtl1Denied", "s", p->decision.name);
+}
