@@ -344,7 +344,7 @@ struct hv_message {
         uint16_t reserved;
         uint64_t origination_id;
         uint8_t payload[240];
-} __attribute__((packed));
+};
 _Static_assert(sizeof(struct hv_message) == 256, "vsm.md 8.6");
 #define HV_MESSAGE_PENDING 1u
 
