@@ -177,6 +177,8 @@ static void check_done(const struct side *s, const struct side_state *before, ui
         struct allowed a = { .rax = true, .rdx = !s->io.long_mode };
         uint16_t status = result;
 
+        if (!s->io.long_mode)
+                MUST(s->now.reg[SIDE_RAX] >> 32 == 0 && s->now.reg[SIDE_RDX] >> 32 == 0);
         MUST((result >> 16 & 0xffff) == 0 && result >> 44 == 0);
         if (!s->row) {
                 MUST(result == HV_STATUS_INVALID_HYPERCALL_CODE);
@@ -208,10 +210,32 @@ static void check_retry(const struct side *s, const struct side_state *before, u
         must_only_change(s, before, &a);
 }
 
+/* Calls that may never come to a handler, whatever else is wrong with them */
+static bool must_be_refused(const struct side *s, uint64_t control) {
+        const struct hv_call *row = s->row;
+        uint32_t in, out;
+
+        if (s->io.cpl || !s->io.protected_mode || !row || row->privilege & ~s->io.privileges)
+                return true;
+        if (row->kind == HV_CALL_VTL)
+                return control != row->code;
+        if (control & HV_CONTROL_RESERVED)
+                return true;
+        if (!(control & HV_CONTROL_FAST))
+                return false;
+        in = row->input + get_count(control) * row->rep_in;
+        out = row->output + get_count(control) * row->rep_out;
+        if (!s->io.long_mode)
+                return in > 16 || out > 0;
+        return (in + 15) / 16 + (out + 15) / 16 > SIDE_FAST_BYTES / 16;
+}
+
 static void check(const struct side *s, const struct side_state *before, int r) {
         uint64_t control = get_control(before, s->io.long_mode);
         const struct allowed nothing = { 0 };
 
+        if (must_be_refused(s, control))
+                MUST(s->handled + s->prepared + s->switches == 0);
         if (s->io.cpl || !s->io.protected_mode)
                 MUST(r == HV_DISPATCH_UD);
         if (!s->io.long_mode)
