@@ -127,12 +127,11 @@ static bool contiguous(ZydisMnemonic m) {
         }
 }
 
-/* A memory operand of which a mask selects elements. Accesses that the mask leaves out do not
- * fault. */
 bool decoded_is_masked(const struct decoded *d) {
         return mask_vector(d) != ZYDIS_REGISTER_NONE || opmask_used(d);
 }
 
+/* Elements that the mask leaves out are not touched and do not fault. */
 int decoded_visit_masked(const struct decoded *d, const ZydisDecodedOperand *op,
                          enum insn_access_type type) {
         unsigned element = op->element_size / 8, n = op->element_count;
