@@ -149,6 +149,7 @@ void vsm_open(void) {
         struct hv_initial_vp_context context;
         unsigned status;
 
+        vtl1_x2apic = !cmdline_number("xapic", 0);
         if (!hv_present())
                 skip_all("no Hyper-V interface in CPUID");
         if (!(hv_privileges() & HV_PRIV_VSM))

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The FPU crosses with a VTL call and return: x87, XMM, MXCSR, YMM, and the state of being unused (vsm.md 6.4).
+ * XCR0 is shared too. Needs a host that executes such instructions: command line fpu=1.
+ */
+#include "lib/probes.h"
+
+#define AREA_SIZE 4096
+#define LEGACY_SIZE 416 /* up to XMM15 */
+#define XSTATE_BV 512
+#define YMM_OFFSET 576
+#define YMM_SIZE 256
+#define CR4_OSXSAVE 0x40000u
+
+static uint8_t vtl0_in[AREA_SIZE] __attribute__((aligned(64)));
+static uint8_t vtl0_out[AREA_SIZE] __attribute__((aligned(64)));
+static uint8_t vtl1_in[AREA_SIZE] __attribute__((aligned(64)));
+static uint8_t vtl1_out[AREA_SIZE] __attribute__((aligned(64)));
+static bool avx;
+
+static inline void save(uint8_t *area) {
+        if (avx)
+                __asm__ volatile("xsave (%0)" : : "r"(area), "a"(7), "d"(0) : "memory");
+        else
+                __asm__ volatile("fxsave (%0)" : : "r"(area) : "memory");
+}
+
+static inline void load(const uint8_t *area) {
+        if (avx)
+                __asm__ volatile("xrstor (%0)" : : "r"(area), "a"(7), "d"(0) : "memory");
+        else
+                __asm__ volatile("fxrstor (%0)" : : "r"(area) : "memory");
+}
+
+static void xsetbv(uint64_t v) {
+        __asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory");
+}
+
+static uint64_t xgetbv(void) {
+        uint32_t lo, hi;
+
+        __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+        return (uint64_t)hi << 32 | lo;
+}
+
+/* An image in the form of XSAVE with everything in use, different for each seed. */
+static void fill(uint8_t *area, uint8_t seed) {
+        static const uint8_t exponent[2] = { 0xff, 0x3f }; /* 1.x as an 80-bit number */
+
+        memset(area, 0, AREA_SIZE);
+        area[0] = 0x7f; /* FCW: rounding by seed, all exceptions masked */
+        area[1] = (uint8_t)(0x03 | (seed & 3) << 2);
+        area[4] = 0xff; /* FTW, abridged: all eight in use */
+        area[24] = 0x80; /* MXCSR: all masked, rounding by seed */
+        area[25] = (uint8_t)(0x1f | (seed & 3) << 5);
+        for (unsigned i = 0; i < 8; i++) {
+                for (unsigned j = 0; j < 7; j++)
+                        area[32 + 16 * i + j] = (uint8_t)(seed + i * 16 + j);
+                area[32 + 16 * i + 7] = 0x80;
+                memcpy(&area[32 + 16 * i + 8], exponent, 2);
+        }
+        for (unsigned i = 0; i < 256; i++)
+                area[160 + i] = (uint8_t)(seed * 3 + i);
+        area[XSTATE_BV] = avx ? 7 : 3;
+        for (unsigned i = 0; avx && i < YMM_SIZE; i++)
+                area[YMM_OFFSET + i] = (uint8_t)(seed * 5 + i + 1);
+}
+
+/* MXCSR_MASK (bytes 28-31) is the CPU's, not state. */
+static bool same(const uint8_t *a, const uint8_t *b) {
+        if (memcmp(a, b, 28) != 0 || memcmp(a + 32, b + 32, LEGACY_SIZE - 32) != 0) {
+                for (unsigned i = 0; i < LEGACY_SIZE; i++)
+                        if (a[i] != b[i] && (i < 28 || i >= 32)) {
+                                print("# byte %u: 0x%x, 0x%x\n", i, a[i], b[i]);
+                                break;
+                        }
+                return false;
+        }
+        return !avx || memcmp(a + YMM_OFFSET, b + YMM_OFFSET, YMM_SIZE) == 0;
+}
+
+static bool exchange(struct gprs *g) {
+        save(vtl1_in);
+        load(vtl1_out);
+        return true;
+}
+
+static bool look(struct gprs *g) {
+        save(vtl1_in);
+        return true;
+}
+
+static void round_trip(void) {
+        struct gprs g = gprs_zero();
+
+        load(vtl0_out);
+        vtl_call(&g);
+        save(vtl0_in);
+}
+
+/* The image of a unit that was never used */
+static void clear(uint8_t *area) {
+        memset(area, 0, AREA_SIZE);
+        area[0] = 0x7f;
+        area[1] = 0x03;
+        area[24] = 0x80;
+        area[25] = 0x1f;
+}
+
+static void test_fpu(void) {
+        fill(vtl0_out, 1);
+        fill(vtl1_out, 2);
+        vtl1_on_call = exchange;
+        round_trip();
+        ok(same(vtl1_in, vtl0_out), "VTL1 sees VTL0's FPU state");
+        ok(same(vtl0_in, vtl1_out), "VTL0 sees VTL1's");
+
+        vtl1_on_call = look;
+        fill(vtl0_out, 3);
+        round_trip();
+        ok(same(vtl1_in, vtl0_out) && same(vtl0_in, vtl0_out), "state that VTL1 leaves alone comes back");
+}
+
+static void test_cleared(void) {
+        vtl1_on_call = exchange;
+        fill(vtl0_out, 4);
+        clear(vtl1_out);
+        round_trip();
+        ok(same(vtl1_in, vtl0_out), "VTL1 sees state in use");
+        clear(vtl0_out);
+        ok(same(vtl0_in, vtl0_out), "VTL0 sees it cleared by VTL1");
+
+        fill(vtl1_out, 5);
+        round_trip();
+        ok(same(vtl1_in, vtl0_out), "VTL1 sees it cleared by VTL0");
+        ok(same(vtl0_in, vtl1_out), "VTL0 sees it in use again");
+        clear(vtl1_out);
+        round_trip();
+        round_trip();
+        ok(same(vtl1_in, vtl0_out) && same(vtl0_in, vtl1_out), "cleared on both sides, twice");
+}
+
+static void test_many(void) {
+        unsigned bad = 0;
+
+        for (unsigned i = 0; i < 200; i++) {
+                vtl1_on_call = i % 3 == 0 ? look : exchange;
+                fill(vtl0_out, (uint8_t)i);
+                if (i % 7 == 0)
+                        clear(vtl0_out);
+                fill(vtl1_out, (uint8_t)(i + 101));
+                if (i % 5 == 0)
+                        clear(vtl1_out);
+                round_trip();
+                bad += !same(vtl1_in, vtl0_out) || !same(vtl0_in, i % 3 == 0 ? vtl0_out : vtl1_out);
+        }
+        is(bad, 0, "200 switches with changing FPU state");
+}
+
+/* The FPU belongs to an intercepted VTL0 as well: VTL1 may change it under VTL0's feet only knowingly. */
+static uint8_t intercept_saw[AREA_SIZE] __attribute__((aligned(64)));
+static uint64_t intercept_xcr0;
+
+static void on_intercept(struct hv_message *m, struct gprs *g) {
+        const struct hv_memory_intercept *i = (const void *)m->payload;
+
+        save(intercept_saw);
+        if (avx) {
+                intercept_xcr0 = xgetbv();
+                xsetbv(7);
+        }
+        hv_set(VTL0, HV_X64_REGISTER_RIP, i->header.rip + (i->header.instruction_length & 0xf));
+}
+
+static void test_intercept(void) {
+        void (*handler)(struct hv_message *, struct gprs *) = vtl1_on_intercept;
+
+        is(HV_RESULT_STATUS(protect(WINDOW_PAGE(1), 1, 0)), 0, "a page is closed");
+        vtl1_on_intercept = on_intercept;
+        fill(vtl0_out, 9);
+        load(vtl0_out);
+        probe_load((void *)WINDOW_PAGE(1));
+        save(vtl0_in);
+        ok(same(intercept_saw, vtl0_out), "an intercept brings the FPU state to VTL1");
+        ok(same(vtl0_in, vtl0_out), "and back");
+        if (avx) {
+                xsetbv(3);
+                probe_load((void *)WINDOW_PAGE(1));
+                is(intercept_xcr0, 3, "XCR0 reaches VTL1 with an intercept");
+                is(xgetbv(), 7, "and comes back");
+        } else
+                skip("no AVX", "XCR0");
+        vtl1_on_intercept = handler;
+        is(HV_RESULT_STATUS(protect(WINDOW_PAGE(1), 1, HV_MAP_GPA_ALL)), 0, "and opened");
+}
+
+void guest_main(void) {
+        uint32_t r[4];
+
+        if (!cmdline_number("fpu", 0))
+                skip_all("this host does not execute FPU instructions");
+        cpuid(1, 0, r);
+        if (r[2] >> 26 & 1) {
+                write_cr4(read_cr4() | CR4_OSXSAVE);
+                avx = r[2] >> 28 & 1;
+                if (avx)
+                        xsetbv(7);
+        }
+        print("# %s\n", avx ? "with AVX" : "no AVX: x87 and XMM only");
+        vsm_protect();
+        test_fpu();
+        test_cleared();
+        test_many();
+        test_intercept();
+}
