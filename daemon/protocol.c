@@ -126,7 +126,7 @@ static int handle_version(struct protocol *p, struct request *q) {
         if (v.major != VTL_PROTOCOL_MAJOR)
                 return refuse(q, -EPROTONOSUPPORT, "this vtld speaks major version 1 of the attach protocol");
         if (v.control_version != VTL_CONTROL_VERSION)
-                return refuse(q, -EPROTONOSUPPORT, "libvtlvmm and vtld differ about the control memory: not of one version");
+                return refuse(q, -EPROTONOSUPPORT, "libvtlvmm and vtld are not of one version (control memory)");
         if (v.commands || v.max_vps || v.max_regions || v.max_message || v.reserved)
                 return refuse(q, -EINVAL, "a reserved field of VERSION is not zero");
 
