@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Fast hypercalls with parameters in XMM registers, in and out (vsm.md 2.5). Needs a host that executes such
- * instructions: command line fpu=1.
+ * Fast hypercalls with parameters in XMM registers, in and out (vsm.md 2.5). Needs a host that
+ * executes such instructions: command line fpu=1.
  */
 #include "lib/hv.h"
 
@@ -41,7 +41,8 @@ __asm__(".pushsection .text\n"
         "        movq %r8, 272(%rdi)\n"
         "        ret\n"
         ".popsection");
-_Static_assert(offsetof(struct xmm_call, control) == 256 && offsetof(struct xmm_call, entry) == 280, "xmm_call");
+_Static_assert(offsetof(struct xmm_call, control) == 256 && offsetof(struct xmm_call, entry) == 280,
+               "xmm_call");
 
 static struct xmm_call c;
 static uint64_t result;
@@ -51,7 +52,7 @@ static void begin(uint64_t control, uint8_t input_vtl) {
                 c.xmm[i] = (struct xmm){ UNTOUCHED + i, ~UNTOUCHED - i };
         c.control = control;
         c.rdx = HV_PARTITION_ID_SELF;
-        c.r8 = HV_VP_INDEX_SELF | (uint64_t)input_vtl << 32;
+        c.r8 = HV_VP_INDEX_SELF | (uint64_t) input_vtl << 32;
 }
 
 static uint64_t run(uint64_t arg) {
@@ -71,7 +72,8 @@ static bool untouched(unsigned from) {
 }
 
 static void test_get(void) {
-        const uint64_t status = HV_REGISTER_VSM_VP_STATUS, partition = HV_REGISTER_VSM_PARTITION_STATUS;
+        const uint64_t status = HV_REGISTER_VSM_VP_STATUS,
+                       partition = HV_REGISTER_VSM_PARTITION_STATUS;
 
         begin(GET_FAST | HV_REPS(1), VTL_SELF);
         c.xmm[0].low = status;
@@ -85,7 +87,8 @@ static void test_get(void) {
         begin(GET_FAST | HV_REPS(4), VTL_SELF);
         c.xmm[0] = (struct xmm){ status | partition << 32, status | partition << 32 };
         is(run(0), HV_REPS(4), "four names");
-        ok(c.xmm[1].low == 0x30000 && c.xmm[2].low == 0x10003 && c.xmm[3].low == 0x30000 && c.xmm[4].low == 0x10003,
+        ok(c.xmm[1].low == 0x30000 && c.xmm[2].low == 0x10003 && c.xmm[3].low == 0x30000 &&
+                   c.xmm[4].low == 0x10003,
            "values in XMM1 to XMM4");
         ok(untouched(5), "nothing behind");
 
@@ -121,7 +124,8 @@ static void test_set(void) {
         is(c.xmm[1].low, 0x123000, "VTL1 reads it back");
 
         begin(SET_FAST | HV_REPS(4), VTL0);
-        is(HV_RESULT_STATUS(vtl1_run(run, 0)), HV_STATUS_INVALID_HYPERCALL_INPUT, "four assignments do not fit");
+        is(HV_RESULT_STATUS(vtl1_run(run, 0)), HV_STATUS_INVALID_HYPERCALL_INPUT,
+           "four assignments do not fit");
 }
 
 static void test_modify(void) {
@@ -136,12 +140,14 @@ static void test_modify(void) {
         begin(MODIFY_FAST | HV_REPS(12), 0);
         c.r8 = HV_MAP_GPA_ALL;
         for (unsigned i = 0; i < 6; i++)
-                c.xmm[i] = (struct xmm){ (PAGE >> HV_PAGE_SHIFT) + 2 * i, (PAGE >> HV_PAGE_SHIFT) + 2 * i + 1 };
+                c.xmm[i] = (struct xmm){ (PAGE >> HV_PAGE_SHIFT) + 2 * i,
+                                         (PAGE >> HV_PAGE_SHIFT) + 2 * i + 1 };
         is(vtl1_run(run, 0), HV_REPS(12), "twelve pages fit");
         __asm__ volatile("movq %0, (%1)" : : "r"(1ull), "r"(PAGE) : "memory");
         is(plan.count, 1, "the page is open");
         begin(MODIFY_FAST | HV_REPS(13), 0);
-        is(HV_RESULT_STATUS(vtl1_run(run, 0)), HV_STATUS_INVALID_HYPERCALL_INPUT, "thirteen do not");
+        is(HV_RESULT_STATUS(vtl1_run(run, 0)), HV_STATUS_INVALID_HYPERCALL_INPUT,
+           "thirteen do not");
 }
 
 static void test_other(void) {
@@ -150,7 +156,7 @@ static void test_other(void) {
         c.xmm[0].low = 0;
         c.xmm[1].low = ~0ull;
         is(run(0), HV_REPS(1), "GetVpIndexFromApicId, fast");
-        is((uint32_t)c.xmm[1].low, 0, "the index is in XMM1");
+        is((uint32_t) c.xmm[1].low, 0, "the index is in XMM1");
 
         begin(HVCALL_ENABLE_PARTITION_VTL | HV_CONTROL_FAST, 0);
         c.r8 = 1;

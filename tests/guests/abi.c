@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The hypercall ABI as a guest meets it: control word, parameters in memory, registers, privilege (vsm.md 2).
+ * The hypercall ABI as a guest meets it: control word, parameters in memory, registers, privilege
+ * (vsm.md 2).
  */
 #include "lib/hv.h"
 
@@ -16,64 +17,74 @@ static unsigned status_of(uint64_t control, uint64_t in, uint64_t out) {
 
 /* A GetVpRegisters of one good register in the CPU's parameter page, at an offset. */
 static uint64_t prepare(unsigned at) {
-        struct hv_input_registers *in = (void *)((uint8_t *)this_cpu()->in + at);
+        struct hv_input_registers *in = (void *) ((uint8_t *) this_cpu()->in + at);
 
-        *in = (struct hv_input_registers){ .partition = HV_PARTITION_ID_SELF, .vp = HV_VP_INDEX_SELF };
+        *in = (struct hv_input_registers){ .partition = HV_PARTITION_ID_SELF,
+                                           .vp = HV_VP_INDEX_SELF };
         in->name[0] = HV_REGISTER_VSM_VP_STATUS;
-        return (uint64_t)in;
+        return (uint64_t) in;
 }
 
 static void test_codes(void) {
-        static const uint16_t unknown[] = { 0x0000, 0x0004, 0x000e, 0x0010, 0x7777, 0x8fff, 0xffff };
-        uint64_t out = (uint64_t)this_cpu()->out;
+        static const uint16_t unknown[] = {
+                0x0000, 0x0004, 0x000e, 0x0010, 0x7777, 0x8fff, 0xffff
+        };
+        uint64_t out = (uint64_t) this_cpu()->out;
 
         for (unsigned i = 0; i < ELEMENTSOF(unknown); i++)
-                is(status_of(unknown[i], 0, 0), HV_STATUS_INVALID_HYPERCALL_CODE, "call code 0x%x", unknown[i]);
-        is(hv_call(0x7777, 0, 0), HV_STATUS_INVALID_HYPERCALL_CODE, "the rest of the result is zero");
-        is(status_of(0x7777 | 1ull << 60, 0, 0), HV_STATUS_INVALID_HYPERCALL_CODE, "the code is looked at first");
+                is(status_of(unknown[i], 0, 0), HV_STATUS_INVALID_HYPERCALL_CODE, "call code 0x%x",
+                   unknown[i]);
+        is(hv_call(0x7777, 0, 0), HV_STATUS_INVALID_HYPERCALL_CODE,
+           "the rest of the result is zero");
+        is(status_of(0x7777 | 1ull << 60, 0, 0), HV_STATUS_INVALID_HYPERCALL_CODE,
+           "the code is looked at first");
         for (unsigned bit = 27; bit < 64; bit++) {
                 if (!(HV_CONTROL_RESERVED >> bit & 1))
                         continue;
-                is(status_of(GET | HV_REPS(1) | 1ull << bit, prepare(0), out), HV_STATUS_INVALID_HYPERCALL_INPUT,
-                   "reserved bit %u", bit);
+                is(status_of(GET | HV_REPS(1) | 1ull << bit, prepare(0), out),
+                   HV_STATUS_INVALID_HYPERCALL_INPUT, "reserved bit %u", bit);
         }
 }
 
 static void test_control(void) {
-        uint64_t in = prepare(0), out = (uint64_t)this_cpu()->out;
+        uint64_t in = prepare(0), out = (uint64_t) this_cpu()->out;
         const uint64_t fast = EVP | HV_CONTROL_FAST;
 
         is(status_of(GET | HV_REPS(1), in, out), 0, "a good call");
         is(status_of(fast | HV_REPS(1), HV_PARTITION_ID_SELF, 1), HV_STATUS_INVALID_HYPERCALL_INPUT,
            "rep count of a simple call");
-        is(status_of(fast | HV_REP_START(1), HV_PARTITION_ID_SELF, 1), HV_STATUS_INVALID_HYPERCALL_INPUT,
-           "rep start of a simple call");
-        is(status_of(fast | 1ull << HV_CONTROL_VARHDR_SHIFT, HV_PARTITION_ID_SELF, 1), HV_STATUS_INVALID_HYPERCALL_INPUT,
-           "variable header of a simple call");
+        is(status_of(fast | HV_REP_START(1), HV_PARTITION_ID_SELF, 1),
+           HV_STATUS_INVALID_HYPERCALL_INPUT, "rep start of a simple call");
+        is(status_of(fast | 1ull << HV_CONTROL_VARHDR_SHIFT, HV_PARTITION_ID_SELF, 1),
+           HV_STATUS_INVALID_HYPERCALL_INPUT, "variable header of a simple call");
         is(status_of(GET, in, out), HV_STATUS_INVALID_HYPERCALL_INPUT, "rep call without reps");
-        is(status_of(GET | HV_REPS(1) | HV_REP_START(1), in, out), HV_STATUS_INVALID_HYPERCALL_INPUT,
-           "rep start equal to the count");
-        is(status_of(GET | HV_REPS(1) | HV_REP_START(5), in, out), HV_STATUS_INVALID_HYPERCALL_INPUT,
-           "rep start behind the count");
-        is(status_of(GET | HV_REPS(1) | 1ull << HV_CONTROL_VARHDR_SHIFT, in, out), HV_STATUS_INVALID_HYPERCALL_INPUT,
-           "variable header of a rep call that has none");
+        is(status_of(GET | HV_REPS(1) | HV_REP_START(1), in, out),
+           HV_STATUS_INVALID_HYPERCALL_INPUT, "rep start equal to the count");
+        is(status_of(GET | HV_REPS(1) | HV_REP_START(5), in, out),
+           HV_STATUS_INVALID_HYPERCALL_INPUT, "rep start behind the count");
+        is(status_of(GET | HV_REPS(1) | 1ull << HV_CONTROL_VARHDR_SHIFT, in, out),
+           HV_STATUS_INVALID_HYPERCALL_INPUT, "variable header of a rep call that has none");
         is(status_of(GET | HV_CONTROL_FAST | HV_REPS(40), 0, 0), HV_STATUS_INVALID_HYPERCALL_INPUT,
            "a fast call that does not fit into registers");
 }
 
 static void test_memory(void) {
-        uint64_t out = (uint64_t)this_cpu()->out, in;
+        uint64_t out = (uint64_t) this_cpu()->out, in;
         unsigned status;
 
-        memset((void *)out, 0xcc, 64);
-        is(status_of(GET | HV_REPS(1), prepare(8) + 4, out), HV_STATUS_INVALID_ALIGNMENT, "input not aligned");
-        is(status_of(GET | HV_REPS(1), prepare(0), out + 4), HV_STATUS_INVALID_ALIGNMENT, "output not aligned");
-        is(status_of(GET | HV_REPS(1), prepare(0) + 4096 - 16, out), HV_STATUS_INVALID_ALIGNMENT, "input straddles");
-        is(status_of(GET | HV_REPS(1), prepare(0), out + 4096 - 8), HV_STATUS_INVALID_ALIGNMENT, "output straddles");
-        is(status_of(GET | HV_REPS(1), MMIO_HOLE & ~0xfffull, out), HV_STATUS_INVALID_HYPERCALL_INPUT,
-           "input where no memory is");
-        is(status_of(GET | HV_REPS(1), prepare(0), MMIO_HOLE & ~0xfffull), HV_STATUS_INVALID_HYPERCALL_INPUT,
-           "output where no memory is");
+        memset((void *) out, 0xcc, 64);
+        is(status_of(GET | HV_REPS(1), prepare(8) + 4, out), HV_STATUS_INVALID_ALIGNMENT,
+           "input not aligned");
+        is(status_of(GET | HV_REPS(1), prepare(0), out + 4), HV_STATUS_INVALID_ALIGNMENT,
+           "output not aligned");
+        is(status_of(GET | HV_REPS(1), prepare(0) + 4096 - 16, out), HV_STATUS_INVALID_ALIGNMENT,
+           "input straddles");
+        is(status_of(GET | HV_REPS(1), prepare(0), out + 4096 - 8), HV_STATUS_INVALID_ALIGNMENT,
+           "output straddles");
+        is(status_of(GET | HV_REPS(1), MMIO_HOLE & ~0xfffull, out),
+           HV_STATUS_INVALID_HYPERCALL_INPUT, "input where no memory is");
+        is(status_of(GET | HV_REPS(1), prepare(0), MMIO_HOLE & ~0xfffull),
+           HV_STATUS_INVALID_HYPERCALL_INPUT, "output where no memory is");
         status = status_of(GET | HV_REPS(1), 1ull << 60, out);
         ok(status == HV_STATUS_INVALID_HYPERCALL_INPUT || status == HV_STATUS_INVALID_ALIGNMENT,
            "input beyond the address space (0x%x)", status);
@@ -81,13 +92,15 @@ static void test_memory(void) {
 
         in = prepare(4096 - 24);
         is(status_of(GET | HV_REPS(1), in, out), 0, "input up to the end of its page");
-        is(status_of(GET | HV_REPS(1), prepare(0), out + 4096 - 16), 0, "output up to the end of its page");
+        is(status_of(GET | HV_REPS(1), prepare(0), out + 4096 - 16), 0,
+           "output up to the end of its page");
         is(status_of(EVP | HV_CONTROL_FAST, HV_PARTITION_ID_SELF, 1), HV_STATUS_INVALID_VTL_STATE,
            "a call without output");
         in = prepare(0);
         poke64(in, HV_PARTITION_ID_SELF);
         poke64(in + 8, 1);
-        is(status_of(EVP, in, 0x123), HV_STATUS_INVALID_VTL_STATE, "does not look at its output address");
+        is(status_of(EVP, in, 0x123), HV_STATUS_INVALID_VTL_STATE,
+           "does not look at its output address");
 
         in = prepare(0);
         is(status_of(GET | HV_REPS(1), in, in + 64), 0, "input and output in one page");
@@ -95,7 +108,7 @@ static void test_memory(void) {
 }
 
 static void test_protected(void) {
-        uint64_t out = (uint64_t)this_cpu()->out;
+        uint64_t out = (uint64_t) this_cpu()->out;
         struct poke p = { CLOSED_PAGE, 0x4242424242424242 };
 
         poke64(CLOSED_PAGE, HV_PARTITION_ID_SELF);
@@ -103,10 +116,12 @@ static void test_protected(void) {
         poke64(CLOSED_PAGE + 16, HV_REGISTER_VSM_VP_STATUS);
         is(status_of(GET | HV_REPS(1), CLOSED_PAGE, out), 0, "input in an open page");
         is(HV_RESULT_STATUS(protect(CLOSED_PAGE, 1, 0)), 0, "VTL1 closes it");
-        is(status_of(GET | HV_REPS(1), CLOSED_PAGE, out), HV_STATUS_INVALID_HYPERCALL_INPUT, "input in a closed page");
-        is(HV_RESULT_STATUS(protect(CLOSED_PAGE, 1, HV_MAP_GPA_READABLE)), 0, "VTL1 makes it read-only");
+        is(status_of(GET | HV_REPS(1), CLOSED_PAGE, out), HV_STATUS_INVALID_HYPERCALL_INPUT,
+           "input in a closed page");
+        is(HV_RESULT_STATUS(protect(CLOSED_PAGE, 1, HV_MAP_GPA_READABLE)), 0,
+           "VTL1 makes it read-only");
         is(status_of(GET | HV_REPS(1), CLOSED_PAGE, out), 0, "input in a read-only page");
-        vtl1_run(vtl1_fill, (uint64_t)&p);
+        vtl1_run(vtl1_fill, (uint64_t) &p);
         is(status_of(GET | HV_REPS(1), prepare(0), CLOSED_PAGE), HV_STATUS_INVALID_HYPERCALL_INPUT,
            "output to a read-only page");
         is(HV_RESULT_STATUS(protect(CLOSED_PAGE, 1, 0)), 0, "VTL1 closes it again");
@@ -118,25 +133,25 @@ static void test_protected(void) {
 
 static void test_registers(void) {
         struct gprs g, before;
-        uint64_t *r = (uint64_t *)&g;
+        uint64_t *r = (uint64_t *) &g;
 
         for (unsigned i = 0; i < 16; i++)
                 r[i] = 0xabc0000 + i;
         g.rflags = RFLAGS_FIXED | RFLAGS_CF | RFLAGS_DF | 0x880;
         g.rcx = GET | HV_REPS(1);
         g.rdx = prepare(0);
-        g.r8 = (uint64_t)this_cpu()->out;
+        g.r8 = (uint64_t) this_cpu()->out;
         before = g;
         call_with_gprs(this_cpu()->hypercall_entry, &g);
         is(g.rax, HV_REPS(1), "RAX is the result");
         g.rax = before.rax;
         for (unsigned i = 0; i < 16; i++)
-                is(((uint64_t *)&g)[i], ((uint64_t *)&before)[i], "register %u is unchanged", i);
+                is(((uint64_t *) &g)[i], ((uint64_t *) &before)[i], "register %u is unchanged", i);
         is(g.rflags & 0xfff, before.rflags, "RFLAGS are unchanged");
 }
 
 static void test_privilege(void) {
-        uint64_t rsp = (uint64_t)(user_stack + sizeof(user_stack));
+        uint64_t rsp = (uint64_t) (user_stack + sizeof(user_stack));
         uint64_t entry = this_cpu()->hypercall_entry;
         struct fault f = fault_of(user_enter(entry, rsp, RFLAGS_FIXED | RFLAGS_IOPL3, 0));
 
@@ -147,7 +162,7 @@ static void test_privilege(void) {
 
 static void test_calls(void) {
         uint64_t in = prepare(0), r;
-        uint32_t *id = (uint32_t *)(in + 16), *vp = (uint32_t *)this_cpu()->out;
+        uint32_t *id = (uint32_t *) (in + 16), *vp = (uint32_t *) this_cpu()->out;
         unsigned n = cpu_count(), status;
 
         poke64(in + 8, 0);
@@ -176,11 +191,11 @@ static void test_calls(void) {
         r = hv_call_memory(HVCALL_GET_VP_INDEX_FROM_APIC_ID | HV_REPS(1));
         is(HV_RESULT_STATUS(r), HV_STATUS_INVALID_PARTITION_ID, "of partition 42");
 
-        poke64((uint64_t)this_cpu()->out, ~0ull);
+        poke64((uint64_t) this_cpu()->out, ~0ull);
         status = HV_RESULT_STATUS(hv_call_memory(HVCALL_EXT_QUERY_CAPABILITIES));
         if (hv_privileges() & HV_PRIV_EXTENDED_HYPERCALLS) {
                 is(status, 0, "ExtCallQueryCapabilities");
-                is(peek64((uint64_t)this_cpu()->out) >> 5, 0, "no capability that nobody knows");
+                is(peek64((uint64_t) this_cpu()->out) >> 5, 0, "no capability that nobody knows");
         } else
                 ok(status == HV_STATUS_INVALID_HYPERCALL_CODE || status == HV_STATUS_ACCESS_DENIED,
                    "ExtCallQueryCapabilities without the privilege (0x%x)", status);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Overlay pages per level and the synthetic MSRs behind them: VP assist, hypercall, SIMP, SIEFP, reference TSC
- * (vsm.md 1.6, 1.7, 6.5, 8.9).
+ * Overlay pages per level and the synthetic MSRs behind them: VP assist, hypercall, SIMP, SIEFP,
+ * reference TSC (vsm.md 1.6, 1.7, 6.5, 8.9).
  */
 #include "lib/hv.h"
 
@@ -14,7 +14,7 @@
 #define BEYOND (1ull << 52)
 
 static uint64_t vtl1_rdmsr(uint64_t msr) {
-        return rdmsr((uint32_t)msr);
+        return rdmsr((uint32_t) msr);
 }
 
 struct msr_write {
@@ -22,23 +22,23 @@ struct msr_write {
 };
 
 static uint64_t vtl1_wrmsr(uint64_t arg) {
-        const struct msr_write *w = (const struct msr_write *)arg;
+        const struct msr_write *w = (const struct msr_write *) arg;
 
-        wrmsr((uint32_t)w->msr, w->value);
+        wrmsr((uint32_t) w->msr, w->value);
         return 0;
 }
 
 static void wrmsr_in_vtl1(uint32_t msr, uint64_t value) {
         struct msr_write w = { msr, value };
 
-        vtl1_run(vtl1_wrmsr, (uint64_t)&w);
+        vtl1_run(vtl1_wrmsr, (uint64_t) &w);
 }
 
 /* VTL1's stores by VTL1: through what overlays it has. */
 static void poke_in_vtl1(uint64_t gpa, uint64_t value) {
         struct poke p = { gpa, value };
 
-        vtl1_run(vtl1_poke, (uint64_t)&p);
+        vtl1_run(vtl1_poke, (uint64_t) &p);
 }
 
 /* A page that is an overlay while its MSR says so; works for assist, SIMP and SIEFP. */
@@ -67,10 +67,10 @@ static void test_overlay(uint32_t msr, uint64_t page, const char *name) {
 
 static uint64_t vtl1_move_assist(uint64_t page) {
         struct cpu *c = this_cpu();
-        uint64_t old = (uint64_t)c->assist;
+        uint64_t old = (uint64_t) c->assist;
 
         wrmsr(HV_MSR_VP_ASSIST_PAGE, page | HV_MSR_PAGE_ENABLE);
-        c->assist = (void *)page;
+        c->assist = (void *) page;
         return old;
 }
 
@@ -90,7 +90,7 @@ static void test_two_assist_pages(void) {
         is(peek64(ASSIST_PAGE + AT), 0x2222, "two assist pages at one GPN: VTL0 has its own");
         is(vtl1_run(vtl1_peek, ASSIST_PAGE + AT), 0x3333, "VTL1 has its own");
         is(vtl1_run(vtl1_reason, 0), HV_VTL_ENTRY_VTL_CALL, "and finds the entry reason there");
-        is(((volatile struct hv_vp_assist_page *)ASSIST_PAGE)->vtl_control.entry_reason, 0,
+        is(((volatile struct hv_vp_assist_page *) ASSIST_PAGE)->vtl_control.entry_reason, 0,
            "VTL0's page has no entry reason");
         wrmsr(HV_MSR_VP_ASSIST_PAGE, 0);
         is(vtl1_run(vtl1_peek, ASSIST_PAGE + AT), 0x3333, "VTL0's off: VTL1 keeps its own");
@@ -105,7 +105,7 @@ static uint64_t vtl1_assist_register(uint64_t page) {
         uint64_t value = page | HV_MSR_PAGE_ENABLE;
 
         register_status = hv_set(VTL_SELF, HV_REGISTER_VP_ASSIST_PAGE, value);
-        this_cpu()->assist = (void *)page;
+        this_cpu()->assist = (void *) page;
         register_status |= hv_get(VTL_SELF, HV_REGISTER_VP_ASSIST_PAGE, &register_value);
         return rdmsr(HV_MSR_VP_ASSIST_PAGE);
 }
@@ -113,13 +113,15 @@ static uint64_t vtl1_assist_register(uint64_t page) {
 static void test_assist_register(void) {
         uint64_t old = vtl1_run(vtl1_rdmsr, HV_MSR_VP_ASSIST_PAGE) & ~0xfffull;
 
-        is(vtl1_run(vtl1_assist_register, ASSIST_PAGE), ASSIST_PAGE | 1, "register 0x90013 moves the page");
+        is(vtl1_run(vtl1_assist_register, ASSIST_PAGE), ASSIST_PAGE | 1,
+           "register 0x90013 moves the page");
         is(register_status, 0, "SetVpRegisters and GetVpRegisters of it");
         is(register_value, ASSIST_PAGE | 1, "which reads back");
         is(vtl1_run(vtl1_reason, 0), HV_VTL_ENTRY_VTL_CALL, "the page is where it says");
         vtl1_run(vtl1_assist_register, old);
         is(register_status, 0, "and back");
-        ok(hv_set(VTL_SELF, HV_REGISTER_VP_ASSIST_PAGE, ASSIST_PAGE | 2) != 0, "reserved bits are refused");
+        ok(hv_set(VTL_SELF, HV_REGISTER_VP_ASSIST_PAGE, ASSIST_PAGE | 2) != 0,
+           "reserved bits are refused");
         is(hv_get(VTL_SELF, HV_REGISTER_VP_ASSIST_PAGE, &register_value), 0, "VTL0 reads its own");
         is(register_value, 0, "which is off");
 }
@@ -152,7 +154,8 @@ static void test_faults(void) {
 /* The page of one level at the other's GPN */
 static uint64_t vtl1_move_hypercall(uint64_t page) {
         struct cpu *c = this_cpu();
-        uint64_t call = c->vtl_call_entry - c->hypercall_entry, ret = c->vtl_return_entry - c->hypercall_entry;
+        uint64_t call = c->vtl_call_entry - c->hypercall_entry,
+                 ret = c->vtl_return_entry - c->hypercall_entry;
 
         wrmsr(HV_MSR_HYPERCALL, page | HV_MSR_PAGE_ENABLE);
         c->hypercall_entry = page;
@@ -169,7 +172,8 @@ static void test_hypercall_pages(void) {
         is(vtl1_run(vtl1_move_hypercall, page), 0x30001, "VTL1's own at the same GPN works");
         is(hv_register(HV_REGISTER_VSM_VP_STATUS), 0x30000, "VTL0's too");
         is(vtl1_run(vtl1_move_hypercall, hv_hypercall_page(1)), 0x30001, "and back");
-        ok(hv_hypercall_page(1) != page && peek64(hv_hypercall_page(1)) == 0, "VTL0 does not see VTL1's");
+        ok(hv_hypercall_page(1) != page && peek64(hv_hypercall_page(1)) == 0,
+           "VTL0 does not see VTL1's");
 
         v = peek64(page);
         f = fault_of(poke64(page, ~v));
@@ -192,11 +196,11 @@ static uint64_t tsc_page_time(const volatile struct hv_reference_tsc_page *p, ui
         uint64_t high;
 
         __asm__("mulq %2" : "=d"(high), "+a"(tsc) : "r"(p->tsc_scale) : "cc");
-        return high + (uint64_t)p->tsc_offset;
+        return high + (uint64_t) p->tsc_offset;
 }
 
 static void test_time(void) {
-        const volatile struct hv_reference_tsc_page *p = (void *)TSC_PAGE;
+        const volatile struct hv_reference_tsc_page *p = (void *) TSC_PAGE;
         uint64_t last = hv_time(), now, before, after;
         unsigned backwards = 0;
 
@@ -222,10 +226,10 @@ static void test_time(void) {
                 before = hv_time();
                 now = tsc_page_time(p, rdtsc());
                 after = hv_time();
-                ok(before <= now + 10000 && now <= after + 10000, "the TSC page agrees with the counter: %lu, %lu, %lu",
-                   before, now, after);
+                ok(before <= now + 10000 && now <= after + 10000,
+                   "the TSC page agrees with the counter: %lu, %lu, %lu", before, now, after);
                 ok(vtl1_run(vtl1_peek, TSC_PAGE + 8) == p->tsc_scale &&
-                           vtl1_run(vtl1_peek, TSC_PAGE + 16) == (uint64_t)p->tsc_offset,
+                           vtl1_run(vtl1_peek, TSC_PAGE + 16) == (uint64_t) p->tsc_offset,
                    "both levels have the same scale and offset");
         }
         wrmsr(HV_MSR_REFERENCE_TSC, 0);

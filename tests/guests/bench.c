@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The guest's side of the benchmark. For each measurement a line "bench-start NAME", then
- * "bench NAME ITERATIONS REFERENCE_TIME_100NS". The loops are a few instructions; nothing touches the FPU.
+ * The guest's side of the benchmark. For each measurement a line "bench-start NAME", then "bench
+ * NAME ITERATIONS REFERENCE_TIME_100NS". The loops are a few instructions; nothing touches the FPU.
  *
  * Command line, iterations; 0 leaves one out: raw=N, switch=N, handoff=N, memory=N.
  */
@@ -13,9 +13,9 @@ uint64_t bench_entry, bench_return_entry;
 volatile uint32_t bench_stop;
 
 /*
- * void bench_calls(uint64_t n): VTL calls and nothing else. The general registers are VTL1's as well: all that counts
- * is in RBX, which VTL1's loop leaves alone, and in memory.
- * void bench_returns(void): VTL1's half; ends when bench_stop is set and the next call comes.
+ * void bench_calls(uint64_t n): VTL calls and nothing else. The general registers are VTL1's as
+ * well: all that counts is in RBX, which VTL1's loop leaves alone, and in memory. void
+ * bench_returns(void): VTL1's half; ends when bench_stop is set and the next call comes.
  */
 void bench_calls(uint64_t n);
 void bench_returns(void);
@@ -55,7 +55,10 @@ static void bench_raw(uint64_t n) {
         uint64_t left = n;
 
         start("raw_exit");
-        __asm__ volatile("1: outb %%al, %1; decq %0; jnz 1b" : "+r"(left) : "i"(UNHANDLED_PORT) : "cc", "memory");
+        __asm__ volatile("1: outb %%al, %1; decq %0; jnz 1b"
+                         : "+r"(left)
+                         : "i"(UNHANDLED_PORT)
+                         : "cc", "memory");
         stop("raw_exit", n);
 }
 
@@ -83,14 +86,16 @@ static void bench_handoff(uint64_t n) {
 
         start("handoff");
         for (uint64_t i = 0; i < n; i++)
-                bad += HV_RESULT_STATUS(hv_call_at(control, HV_PARTITION_ID_SELF, 1, entry)) != HV_STATUS_INVALID_VTL_STATE;
+                bad += HV_RESULT_STATUS(hv_call_at(control, HV_PARTITION_ID_SELF, 1, entry)) !=
+                       HV_STATUS_INVALID_VTL_STATE;
         stop("handoff", n);
         if (bad > 0)
                 bail_out("%lu hypercalls went wrong", bad);
 }
 
 static void bench_memory(uint64_t n) {
-        uint64_t entry = this_cpu()->hypercall_entry, in = (uint64_t)this_cpu()->in, out = (uint64_t)this_cpu()->out;
+        uint64_t entry = this_cpu()->hypercall_entry, in = (uint64_t) this_cpu()->in,
+                 out = (uint64_t) this_cpu()->out;
 
         hv_register(HV_REGISTER_VSM_VP_STATUS);
         start("get_register");

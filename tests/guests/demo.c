@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The demonstration: a kernel gives itself a VTL1, which keeps a secret from it and works with the secret on request.
+ * The demonstration: a kernel gives itself a VTL1, which keeps a secret from it and works with the
+ * secret on request.
  *
- * Command line: hold=SECONDS keeps the guest alive at the end, until 'q' comes in on the UART or the time is over;
- * precise=1 says that the host reports faults with a precise RIP (only told to the reader: the guest uses plain MOV,
- * which works everywhere).
+ * Command line: hold=SECONDS keeps the guest alive at the end, until 'q' comes in on the UART or
+ * the time is over; precise=1 says that the host reports faults with a precise RIP (only told to
+ * the reader: the guest uses plain MOV, which works everywhere).
  */
 #include "lib/hv.h"
 
@@ -21,9 +22,7 @@ enum service {
         SERVICES,
 };
 
-static struct {
-        uint64_t key, counter;
-} *const secret = (void *)SECRET_PAGE;
+static struct { uint64_t key, counter; } *const secret = (void *) SECRET_PAGE;
 
 static unsigned failures, blocked_reads, blocked_writes;
 
@@ -47,7 +46,7 @@ static uint64_t checksum(uint64_t key, uint64_t data) {
 static uint64_t service_setup(uint64_t key) {
         uint64_t gpn = SECRET_PAGE >> HV_PAGE_SHIFT;
 
-        print("VTL1: here, entered by VTL call; own stack, GDT, IDT and page tables, status 0x%lx\n",
+        print("VTL1: entered by VTL call; own stack, GDT, IDT and page tables; status 0x%lx\n",
               hv_register(HV_REGISTER_VSM_VP_STATUS));
         secret->key = key;
         secret->counter = 0;
@@ -55,7 +54,8 @@ static uint64_t service_setup(uint64_t key) {
                 return 0;
         if (HV_RESULT_STATUS(hv_modify_mask(0, VTL_SELF, &gpn, 1)) != HV_STATUS_SUCCESS)
                 return 0;
-        print("VTL1: my secret is in the page at 0x%lx; VTL0 may not touch it any more\n", SECRET_PAGE);
+        print("VTL1: my secret is in the page at 0x%lx; VTL0 may not touch it any more\n",
+              SECRET_PAGE);
         return 1;
 }
 
@@ -83,13 +83,14 @@ static bool serve(struct gprs *g) {
         return true;
 }
 
-/* VTL0 touched the page: a read gets the poison, a write gets nowhere, and VTL0 goes on behind the instruction. */
+/* VTL0 touched the page: a read gets the poison, a write gets nowhere, and VTL0 goes on behind
+ * the instruction. */
 static void intercepted(struct hv_message *m, struct gprs *g) {
-        const struct hv_memory_intercept *i = (const void *)m->payload;
+        const struct hv_memory_intercept *i = (const void *) m->payload;
         bool write = i->header.access_type == HV_INTERCEPT_ACCESS_WRITE;
 
-        print("VTL1: intercept: VTL0 wanted to %s 0x%lx, RIP 0x%lx: %s\n", write ? "write" : "read", i->gpa,
-              i->header.rip, write ? "dropped" : "it gets poison");
+        print("VTL1: intercept: VTL0 wanted to %s 0x%lx, RIP 0x%lx: %s\n", write ? "write" : "read",
+              i->gpa, i->header.rip, write ? "dropped" : "it gets poison");
         if (write)
                 blocked_writes++;
         else {
@@ -134,25 +135,29 @@ static bool enable(void) {
         if (!(hv_privileges() & HV_PRIV_VSM))
                 return false;
         hv_open();
-        print("VTL0: hypercall page at 0x%lx, VTL call at +0x%lx, VTL return at +0x%lx\n", hv_hypercall_page(0),
-              this_cpu()->vtl_call_entry - hv_hypercall_page(0), this_cpu()->vtl_return_entry - hv_hypercall_page(0));
+        print("VTL0: hypercall page at 0x%lx, VTL call at +0x%lx, VTL return at +0x%lx\n",
+              hv_hypercall_page(0), this_cpu()->vtl_call_entry - hv_hypercall_page(0),
+              this_cpu()->vtl_return_entry - hv_hypercall_page(0));
 
         status = hv_enable_partition_vtl(HV_PARTITION_ID_SELF, 1, 0);
-        print("VTL0: EnablePartitionVtl(1): %s (0x%x)\n", status == 0 ? "VTL1 enabled for the partition" : "refused",
-              status);
+        print("VTL0: EnablePartitionVtl(1): %s (0x%x)\n",
+              status == 0 ? "VTL1 enabled for the partition" : "refused", status);
         if (status != HV_STATUS_SUCCESS)
                 return false;
         vtl1_context(0, &context);
         status = hv_enable_vp_vtl(HV_PARTITION_ID_SELF, HV_VP_INDEX_SELF, 1, &context);
-        print("VTL0: EnableVpVtl(1): %s (0x%x)\n", status == 0 ? "VTL1 enabled on this VP" : "refused", status);
+        print("VTL0: EnableVpVtl(1): %s (0x%x)\n",
+              status == 0 ? "VTL1 enabled on this VP" : "refused", status);
         return status == HV_STATUS_SUCCESS;
 }
 
 static void secure_calls(uint64_t key) {
         for (unsigned i = 1; i <= 6; i++) {
-                uint64_t n = secure_call(SERVICE_COUNT, 0), data = 0x1111 * i, sum = secure_call(SERVICE_CHECKSUM, data);
+                uint64_t n = secure_call(SERVICE_COUNT, 0), data = 0x1111 * i,
+                         sum = secure_call(SERVICE_CHECKSUM, data);
 
-                print("VTL0: secure calls: count() = %lu, checksum(0x%lx) = 0x%016lx\n", n, data, sum);
+                print("VTL0: secure calls: count() = %lu, checksum(0x%lx) = 0x%016lx\n", n, data,
+                      sum);
                 expect(n == i, "the counter");
                 expect(sum == checksum(key, data), "the checksum");
         }
@@ -163,7 +168,8 @@ static void attacks(uint64_t key) {
         uint64_t v;
 
         v = plain_load(&secret->key);
-        print("VTL0: read the secret: got 0x%lx, %s\n", v, v == POISON ? "poison" : "NOT the poison");
+        print("VTL0: read the secret: got 0x%lx, %s\n", v,
+              v == POISON ? "poison" : "NOT the poison");
         expect(v == POISON && v != key, "reading the secret gives poison");
         plain_store(&secret->key, 0x4141414141414141ull);
         print("VTL0: wrote over the secret\n");
@@ -213,7 +219,8 @@ void guest_main(void) {
                 secure_calls(key);
                 attacks(key);
         }
-        print("VTL0: VTL1 served %u calls and %u intercepts\n", cpus[1][0].calls, cpus[1][0].intercepts);
+        print("VTL0: VTL1 served %u calls and %u intercepts\n", cpus[1][0].calls,
+              cpus[1][0].intercepts);
         print("demo: %s\n", failures == 0 ? "all as expected" : "NOT as expected");
         if (cmdline_number("hold", 0) > 0)
                 hold(cmdline_number("hold", 0));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Accesses that no operand names: page walks, event delivery, stacks, strings, straddling operands. Each must be
- * reported with its own GPA, GVA and kind, and must come right once VTL1 has opened the page. Precise hosts only.
+ * Accesses that no operand names: page walks, event delivery, stacks, strings, straddling operands.
+ * Each must be reported with its own GPA, GVA and kind, and must come right once VTL1 has opened
+ * the page. Precise hosts only.
  */
 #include "lib/probes.h"
 
@@ -23,9 +24,9 @@ static void close_page(uint64_t gpa, uint32_t flags) {
 /* Page walks */
 
 static void build_tables(uint64_t pte_bits) {
-        uint64_t *pt = (uint64_t *)TABLE_PT;
+        uint64_t *pt = (uint64_t *) TABLE_PT;
 
-        memset((void *)TABLE_PDPT, 0, 3 * HV_PAGE_SIZE);
+        memset((void *) TABLE_PDPT, 0, 3 * HV_PAGE_SIZE);
         boot_pml4[1] = TABLE_PDPT | PTE_PRESENT | PTE_WRITE | PTE_USER | PTE_ACCESSED;
         poke64(TABLE_PDPT, TABLE_PD | PTE_PRESENT | PTE_WRITE | PTE_USER | PTE_ACCESSED);
         poke64(TABLE_PD, TABLE_PT | PTE_PRESENT | PTE_WRITE | PTE_USER | PTE_ACCESSED);
@@ -34,10 +35,11 @@ static void build_tables(uint64_t pte_bits) {
         write_cr3(read_cr3());
 }
 
-static void test_walk(uint64_t pte_bits, uint32_t flags, enum hv_intercept_access access, const char *what) {
+static void test_walk(uint64_t pte_bits, uint32_t flags, enum hv_intercept_access access,
+                      const char *what) {
         uint64_t va = ALIAS + 3 * HV_PAGE_SIZE + 0x18;
-        struct expected e = { .insn = (uint64_t)probe_load_insn,
-                              .next = (uint64_t)probe_load_next,
+        struct expected e = { .insn = (uint64_t) probe_load_insn,
+                              .next = (uint64_t) probe_load_next,
                               .gpa = TABLE_PT + 3 * 8,
                               .gva = va,
                               .access = access };
@@ -46,7 +48,7 @@ static void test_walk(uint64_t pte_bits, uint32_t flags, enum hv_intercept_acces
         poke64(TARGET + 3 * HV_PAGE_SIZE + 0x18, VALUE);
         close_page(TABLE_PT, flags);
         plan_start(PLAN_OPEN);
-        is(probe_load((void *)va), VALUE, "%s: the load is done in the end", what);
+        is(probe_load((void *) va), VALUE, "%s: the load is done in the end", what);
         is(plan.count, 1, "%s: after one intercept", what);
         check_intercept(0, &e, what);
         close_page(TABLE_PT, HV_MAP_GPA_ALL);
@@ -55,8 +57,8 @@ static void test_walk(uint64_t pte_bits, uint32_t flags, enum hv_intercept_acces
 /* A table further up: the entry of that table is what is reported. */
 static void test_walk_upper(void) {
         uint64_t va = ALIAS + 2 * HV_PAGE_SIZE;
-        struct expected e = { .insn = (uint64_t)probe_store_insn,
-                              .next = (uint64_t)probe_store_next,
+        struct expected e = { .insn = (uint64_t) probe_store_insn,
+                              .next = (uint64_t) probe_store_next,
                               .gpa = TABLE_PD,
                               .gva = va,
                               .access = HV_INTERCEPT_ACCESS_READ };
@@ -64,17 +66,19 @@ static void test_walk_upper(void) {
         build_tables(0);
         close_page(TABLE_PD, 0);
         plan_start(PLAN_OPEN);
-        probe_store((void *)va, VALUE);
-        is(peek64(TARGET + 2 * HV_PAGE_SIZE), VALUE, "closed page directory: the store is done in the end");
+        probe_store((void *) va, VALUE);
+        is(peek64(TARGET + 2 * HV_PAGE_SIZE), VALUE,
+           "closed page directory: the store is done in the end");
         check_intercept(0, &e, "closed page directory");
-        is(peek64(TABLE_PT + 2 * 8) & (PTE_ACCESSED | PTE_DIRTY), PTE_ACCESSED | PTE_DIRTY, "and A and D are set");
+        is(peek64(TABLE_PT + 2 * 8) & (PTE_ACCESSED | PTE_DIRTY), PTE_ACCESSED | PTE_DIRTY,
+           "and A and D are set");
 }
 
 /* An alias of a closed page: GVA and GPA differ. */
 static void test_alias(void) {
         uint64_t va = ALIAS + HV_PAGE_SIZE + 0x700;
-        struct expected e = { .insn = (uint64_t)probe_store_insn,
-                              .next = (uint64_t)probe_store_next,
+        struct expected e = { .insn = (uint64_t) probe_store_insn,
+                              .next = (uint64_t) probe_store_next,
                               .gpa = TARGET2 + 0x700,
                               .gva = va,
                               .access = HV_INTERCEPT_ACCESS_WRITE };
@@ -82,7 +86,7 @@ static void test_alias(void) {
         build_tables(PTE_ACCESSED | PTE_DIRTY);
         close_page(TARGET2, HV_MAP_GPA_READABLE);
         plan_start(PLAN_SKIP);
-        probe_store((void *)va, VALUE);
+        probe_store((void *) va, VALUE);
         check_intercept(0, &e, "store through an alias");
         close_page(TARGET2, HV_MAP_GPA_ALL);
 }
@@ -91,8 +95,8 @@ static void test_alias(void) {
 
 static void test_push(void) {
         uint64_t top = STACK_PAGE + 0x400;
-        struct expected e = { .insn = (uint64_t)probe_push_insn,
-                              .next = (uint64_t)probe_push_next,
+        struct expected e = { .insn = (uint64_t) probe_push_insn,
+                              .next = (uint64_t) probe_push_next,
                               .gpa = top - 8,
                               .gva = top - 8,
                               .access = HV_INTERCEPT_ACCESS_WRITE };
@@ -100,24 +104,25 @@ static void test_push(void) {
         poke64(top - 8, 0);
         close_page(STACK_PAGE, HV_MAP_GPA_READABLE);
         plan_start(PLAN_OPEN);
-        probe_push((void *)top, VALUE);
+        probe_push((void *) top, VALUE);
         check_intercept(0, &e, "push");
         is(peek64(top - 8), VALUE, "push: done in the end");
         is(plan.count, 1, "push: after one intercept");
 
         close_page(STACK_PAGE, 0);
         plan_start(PLAN_OPEN);
-        probe_call((void *)top);
-        e.insn = (uint64_t)probe_call_insn;
-        e.next = (uint64_t)probe_call_next;
+        probe_call((void *) top);
+        e.insn = (uint64_t) probe_call_insn;
+        e.next = (uint64_t) probe_call_next;
         check_intercept(0, &e, "call");
-        is(peek64(top - 8), (uint64_t)probe_call_next, "call: the return address is there in the end");
+        is(peek64(top - 8), (uint64_t) probe_call_next,
+           "call: the return address is there in the end");
 }
 
 static void test_rep_movs(void) {
         uint64_t to = TARGET2 - 24;
-        struct expected e = { .insn = (uint64_t)probe_rep_movs_insn,
-                              .next = (uint64_t)probe_rep_movs_next,
+        struct expected e = { .insn = (uint64_t) probe_rep_movs_insn,
+                              .next = (uint64_t) probe_rep_movs_next,
                               .gpa = TARGET2,
                               .gva = TARGET2,
                               .access = HV_INTERCEPT_ACCESS_WRITE };
@@ -128,16 +133,16 @@ static void test_rep_movs(void) {
         }
         close_page(TARGET2, HV_MAP_GPA_READABLE);
         plan_start(PLAN_OPEN);
-        probe_rep_movs((void *)to, (void *)SOURCE, 8);
+        probe_rep_movs((void *) to, (void *) SOURCE, 8);
         check_intercept(0, &e, "rep movs into the next page");
         is(plan.count, 1, "rep movs: one intercept");
         is(plan.log[0].rcx, 5, "rep movs: RCX at the element");
         is(plan.log[0].rdi, TARGET2, "rep movs: RDI at the element");
-        is(memcmp((void *)to, (void *)SOURCE, 64), 0, "rep movs: done in the end");
+        is(memcmp((void *) to, (void *) SOURCE, 64), 0, "rep movs: done in the end");
 
         close_page(SOURCE, 0);
         plan_start(PLAN_OPEN);
-        probe_rep_movs((void *)to, (void *)SOURCE, 8);
+        probe_rep_movs((void *) to, (void *) SOURCE, 8);
         e.gpa = e.gva = SOURCE;
         e.access = HV_INTERCEPT_ACCESS_READ;
         check_intercept(0, &e, "rep movs from a closed page");
@@ -145,27 +150,27 @@ static void test_rep_movs(void) {
 
 static void test_straddle(void) {
         uint64_t to = TARGET2 - 4;
-        struct expected e = { .insn = (uint64_t)probe_store_insn,
-                              .next = (uint64_t)probe_store_next,
+        struct expected e = { .insn = (uint64_t) probe_store_insn,
+                              .next = (uint64_t) probe_store_next,
                               .gpa = TARGET2,
                               .gva = TARGET2,
                               .access = HV_INTERCEPT_ACCESS_WRITE };
 
-        *(volatile uint32_t *)to = 0;
+        *(volatile uint32_t *) to = 0;
         close_page(TARGET2, HV_MAP_GPA_READABLE);
         plan_start(PLAN_SKIP);
-        probe_store((void *)to, VALUE);
+        probe_store((void *) to, VALUE);
         check_intercept(0, &e, "store over a page's end");
-        is(*(volatile uint32_t *)to, 0, "its first half is not done");
+        is(*(volatile uint32_t *) to, 0, "its first half is not done");
         plan_start(PLAN_OPEN);
-        probe_store((void *)to, VALUE);
-        is(*(volatile uint32_t *)to, (uint32_t)VALUE, "first half, in the end");
-        is(*(volatile uint32_t *)(to + 4), VALUE >> 32, "second half, in the end");
+        probe_store((void *) to, VALUE);
+        is(*(volatile uint32_t *) to, (uint32_t) VALUE, "first half, in the end");
+        is(*(volatile uint32_t *) (to + 4), VALUE >> 32, "second half, in the end");
 
         /* The same with the first page closed */
         close_page(TARGET, HV_MAP_GPA_READABLE);
         plan_start(PLAN_SKIP);
-        probe_store((void *)to, 0);
+        probe_store((void *) to, 0);
         e.gpa = e.gva = to;
         check_intercept(0, &e, "store over a page's end, first page closed");
         close_page(TARGET, HV_MAP_GPA_ALL);
@@ -177,13 +182,15 @@ static void test_straddling_fetch(void) {
         const struct hv_memory_intercept *i = &plan.log[0];
         uint64_t at = TARGET2 - 2;
 
-        memcpy((void *)at, code, sizeof(code));
+        memcpy((void *) at, code, sizeof(code));
         close_page(TARGET2, 0);
         plan_start(PLAN_OPEN);
-        probe_fetch((void *)at);
+        probe_fetch((void *) at);
         is(plan.count, 1, "fetch over a page's end: one intercept");
-        is(i->header.access_type, HV_INTERCEPT_ACCESS_EXECUTE, "fetch over a page's end: access type");
-        is(i->gpa >> HV_PAGE_SHIFT, TARGET2 >> HV_PAGE_SHIFT, "fetch over a page's end: the second page");
+        is(i->header.access_type, HV_INTERCEPT_ACCESS_EXECUTE,
+           "fetch over a page's end: access type");
+        is(i->gpa >> HV_PAGE_SHIFT, TARGET2 >> HV_PAGE_SHIFT,
+           "fetch over a page's end: the second page");
         is(i->header.rip, at, "fetch over a page's end: RIP at the start");
 }
 
@@ -201,7 +208,7 @@ static void on_nmi(struct trap_frame *f) {
 }
 
 static bool in_probe_event(uint64_t rip) {
-        return rip >= (uint64_t)probe_event_insn - 1 && rip <= (uint64_t)probe_event_next;
+        return rip >= (uint64_t) probe_event_insn - 1 && rip <= (uint64_t) probe_event_next;
 }
 
 static void check_delivery(uint64_t page, enum hv_intercept_access access, const char *what) {
@@ -215,42 +222,43 @@ static void check_delivery(uint64_t page, enum hv_intercept_access access, const
         is(plan.count, 1, "%s: one intercept", what);
 }
 
-static void test_event(uint32_t icr, uint64_t closed, uint32_t flags, enum hv_intercept_access access, const char *what) {
+static void test_event(uint32_t icr, uint64_t closed, uint32_t flags,
+                       enum hv_intercept_access access, const char *what) {
         uint64_t stack = closed == STACK_PAGE ? STACK_PAGE + HV_PAGE_SIZE : WINDOW_PAGE(31);
 
         events = 0;
         close_page(closed, flags);
         plan_start(PLAN_OPEN);
-        probe_event((void *)stack, (volatile uint32_t *)(XAPIC_BASE + APIC_ICR), icr);
+        probe_event((void *) stack, (volatile uint32_t *) (XAPIC_BASE + APIC_ICR), icr);
         check_delivery(closed, access, what);
-        ok(in_probe_event(plan.log[0].header.rip), "%s: RIP is the interrupted instruction (0x%lx)", what,
-           plan.log[0].header.rip);
+        ok(in_probe_event(plan.log[0].header.rip), "%s: RIP is the interrupted instruction (0x%lx)",
+           what, plan.log[0].header.rip);
         is(events, 1, "%s: delivered, once", what);
         close_page(closed, HV_MAP_GPA_ALL);
 }
 
 static void test_exceptions(void) {
-        uint64_t top = STACK_PAGE + HV_PAGE_SIZE, idt = (uint64_t)trap_idt(0);
+        uint64_t top = STACK_PAGE + HV_PAGE_SIZE, idt = (uint64_t) trap_idt(0);
         struct fault f;
 
         close_page(STACK_PAGE, HV_MAP_GPA_READABLE);
         plan_start(PLAN_OPEN);
-        f = fault_of(probe_ud((void *)top));
+        f = fault_of(probe_ud((void *) top));
         check_delivery(STACK_PAGE, HV_INTERCEPT_ACCESS_WRITE, "#UD on a closed stack");
         is(f.vector, VECTOR_UD, "#UD on a closed stack: delivered");
-        is(f.rip, (uint64_t)probe_ud_insn, "#UD on a closed stack: at its instruction");
+        is(f.rip, (uint64_t) probe_ud_insn, "#UD on a closed stack: at its instruction");
 
         close_page(STACK_PAGE, 0);
         plan_start(PLAN_OPEN);
-        f = fault_of(probe_stack_load((void *)top, (void *)(2 * ALIAS + 0x123)));
+        f = fault_of(probe_stack_load((void *) top, (void *) (2 * ALIAS + 0x123)));
         check_delivery(STACK_PAGE, HV_INTERCEPT_ACCESS_WRITE, "#PF on a closed stack");
         is(f.vector, VECTOR_PF, "#PF on a closed stack: delivered");
         is(f.cr2, 2 * ALIAS + 0x123, "#PF on a closed stack: CR2");
-        is(f.rip, (uint64_t)probe_stack_load_insn, "#PF on a closed stack: at its instruction");
+        is(f.rip, (uint64_t) probe_stack_load_insn, "#PF on a closed stack: at its instruction");
 
         close_page(idt, 0);
         plan_start(PLAN_OPEN);
-        f = fault_of(probe_ud((void *)top));
+        f = fault_of(probe_ud((void *) top));
         check_delivery(idt, HV_INTERCEPT_ACCESS_READ, "#UD with a closed IDT");
         is(plan.log[0].gpa, idt + 16 * VECTOR_UD, "#UD with a closed IDT: the gate's address");
         is(f.vector, VECTOR_UD, "#UD with a closed IDT: delivered");
@@ -260,7 +268,8 @@ void guest_main(void) {
         if (!cmdline_number("precise", 0))
                 skip_all("faults are imprecise on this host");
         vsm_protect();
-        test_walk(0, HV_MAP_GPA_READABLE, HV_INTERCEPT_ACCESS_WRITE, "page table read-only, A clear");
+        test_walk(0, HV_MAP_GPA_READABLE, HV_INTERCEPT_ACCESS_WRITE,
+                  "page table read-only, A clear");
         test_walk(PTE_ACCESSED | PTE_DIRTY, HV_MAP_GPA_READABLE, HV_INTERCEPT_ACCESS_WRITE,
                   "page table read-only, A and D set");
         test_walk(PTE_ACCESSED | PTE_DIRTY, 0, HV_INTERCEPT_ACCESS_READ, "page table closed");
@@ -273,10 +282,10 @@ void guest_main(void) {
 
         irq_set(VECTOR_IPI, on_ipi);
         irq_set(VECTOR_NMI, on_nmi);
-        test_event(APIC_ICR_FIXED | VECTOR_IPI, STACK_PAGE, HV_MAP_GPA_READABLE, HV_INTERCEPT_ACCESS_WRITE,
-                   "interrupt on a closed stack");
+        test_event(APIC_ICR_FIXED | VECTOR_IPI, STACK_PAGE, HV_MAP_GPA_READABLE,
+                   HV_INTERCEPT_ACCESS_WRITE, "interrupt on a closed stack");
         test_event(APIC_ICR_NMI, STACK_PAGE, 0, HV_INTERCEPT_ACCESS_WRITE, "NMI on a closed stack");
-        test_event(APIC_ICR_FIXED | VECTOR_IPI, (uint64_t)trap_idt(0), 0, HV_INTERCEPT_ACCESS_READ,
+        test_event(APIC_ICR_FIXED | VECTOR_IPI, (uint64_t) trap_idt(0), 0, HV_INTERCEPT_ACCESS_READ,
                    "interrupt with a closed IDT");
         test_exceptions();
 }

@@ -33,27 +33,29 @@ static void test_cpuid(void) {
         uint32_t r[4];
 
         cpuid(0x40000000, 0, r);
-        ok(!(r[1] == 0x7263694d && r[2] == 0x666f736f && r[3] == 0x76482074), "no Microsoft Hv in CPUID");
+        ok(!(r[1] == 0x7263694d && r[2] == 0x666f736f && r[3] == 0x76482074),
+           "no Microsoft Hv in CPUID");
         is(fault_of(rdmsr(HV_MSR_VP_ASSIST_PAGE)).vector, VECTOR_GP, "VP assist MSR raises #GP");
 }
 
 static void test_library(void) {
         static uint8_t user_stack[1024] __attribute__((aligned(16)));
-        uint64_t user_rsp = (uint64_t)(user_stack + sizeof(user_stack));
+        uint64_t user_rsp = (uint64_t) (user_stack + sizeof(user_stack));
         char text[64];
         struct fault f;
 
-        format(text, sizeof(text), "%d %04x %lu %s|%-3s|%c", -5, 0xab, 1234567890123ul, "s", "x", 'c');
+        format(text, sizeof(text), "%d %04x %lu %s|%-3s|%c", -5, 0xab, 1234567890123ul, "s", "x",
+               'c');
         is(memcmp(text, "-5 00ab 1234567890123 s|x  |c", 30), 0, "printf");
         is(fault_of(__asm__ volatile("ud2")).vector, VECTOR_UD, "guard catches #UD");
         f = fault_of(poke64(0x8000000000ull, 1));
         is(f.vector, VECTOR_PF, "guard catches #PF");
         is(f.cr2, 0x8000000000ull, "with its CR2");
-        is(fault_of((void)0).vector, VECTOR_NONE, "no fault, no vector");
-        f = fault_of(user_enter((uint64_t)user_code, user_rsp, RFLAGS_FIXED, 0));
+        is(fault_of((void) 0).vector, VECTOR_NONE, "no fault, no vector");
+        f = fault_of(user_enter((uint64_t) user_code, user_rsp, RFLAGS_FIXED, 0));
         is(f.vector, VECTOR_UD, "CPL 3 runs");
-        is(f.rip, (uint64_t)user_code, "our code");
-        f = fault_of(user_enter((uint64_t)user_privileged, user_rsp, RFLAGS_FIXED, 0));
+        is(f.rip, (uint64_t) user_code, "our code");
+        f = fault_of(user_enter((uint64_t) user_privileged, user_rsp, RFLAGS_FIXED, 0));
         is(f.vector, VECTOR_GP, "CPL 3 has no privilege");
         is(f.cs & 3, 3, "and the fault came from there");
 }

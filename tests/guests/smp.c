@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Two VPs: VTL1 on both, secure calls on both at once, protections that hold on both, and interrupts from one VTL1 to
- * the other, in the middle of VTL0's port reads.
- * Command line: calls=N, ipis=N.
+ * Two VPs: VTL1 on both, secure calls on both at once, protections that hold on both, and
+ * interrupts from one VTL1 to the other, in the middle of VTL0's port reads. Command line: calls=N,
+ * ipis=N.
  */
 #include "lib/hv.h"
 
@@ -55,20 +55,20 @@ static uint64_t ap_run(uint64_t (*fn)(uint64_t), uint64_t arg, const char *what)
 
 /* On the second CPU, a secure call of its own */
 static uint64_t secure(uint64_t fn) {
-        return vtl1_run((uint64_t (*)(uint64_t))fn, 0);
+        return vtl1_run((uint64_t(*)(uint64_t)) fn, 0);
 }
 
 static uint64_t vtl1_enable_other(uint64_t vp) {
         struct hv_initial_vp_context context;
 
-        vtl1_context((unsigned)vp, &context);
-        return hv_enable_vp_vtl(HV_PARTITION_ID_SELF, (uint32_t)vp, 1, &context);
+        vtl1_context((unsigned) vp, &context);
+        return hv_enable_vp_vtl(HV_PARTITION_ID_SELF, (uint32_t) vp, 1, &context);
 }
 
 static uint64_t vtl1_enable_again(uint64_t vp) {
         struct hv_initial_vp_context context = { .rip = 0 };
 
-        return hv_enable_vp_vtl(HV_PARTITION_ID_SELF, (uint32_t)vp, 1, &context);
+        return hv_enable_vp_vtl(HV_PARTITION_ID_SELF, (uint32_t) vp, 1, &context);
 }
 
 static uint64_t vtl1_status(uint64_t arg) {
@@ -93,8 +93,9 @@ static void test_enable(void) {
         is(vtl1_run(vtl1_enable_other, 1), 0, "VTL1 can");
         is(vtl1_run(vtl1_enable_again, 1), HV_STATUS_VTL_ALREADY_ENABLED, "once");
         is(ap_run(vtl0_status, 0, "status"), 0x30000, "VP 1 has VTL1 now, and runs VTL0");
-        is(ap_run(secure, (uint64_t)vtl1_status, "first secure call"), 0x30001, "a secure call on VP 1");
-        is(ap_run(secure, (uint64_t)vtl1_vp_index, "VP index"), 1, "by VP 1's VTL1");
+        is(ap_run(secure, (uint64_t) vtl1_status, "first secure call"), 0x30001,
+           "a secure call on VP 1");
+        is(ap_run(secure, (uint64_t) vtl1_vp_index, "VP index"), 1, "by VP 1's VTL1");
         is(vtl1_run(vtl1_vp_index, 0), 0, "and on VP 0 by VP 0's");
 }
 
@@ -137,7 +138,7 @@ static volatile bool release, blocked, stop_storing;
 
 /* Holds VTL0 of the storing CPU in VTL1 until it is released, then opens the page. */
 static void hold_intercept(struct hv_message *m, struct gprs *g) {
-        const struct hv_memory_intercept *i = (const void *)m->payload;
+        const struct hv_memory_intercept *i = (const void *) m->payload;
         uint64_t gpn = i->gpa >> HV_PAGE_SHIFT;
 
         blocked = true;
@@ -165,7 +166,8 @@ static void test_protection(void) {
         uint64_t before, later;
 
         poke64(PAGE, 1);
-        is(HV_RESULT_STATUS(protect(PAGE, 1, HV_MAP_GPA_READABLE)), 0, "VP 0's VTL1 makes a page read-only");
+        is(HV_RESULT_STATUS(protect(PAGE, 1, HV_MAP_GPA_READABLE)), 0,
+           "VP 0's VTL1 makes a page read-only");
         plan_start(PLAN_SKIP);
         ap_run(store_there, 2, "a store");
         is(plan.count, 1, "a store on VP 1 is intercepted");
@@ -181,7 +183,8 @@ static void test_protection(void) {
         ap_start(store_on, 0);
         for (uint64_t start = rdtsc(); peek64(PAGE) < 10 && rdtsc() - start < TIMEOUT;)
                 cpu_relax();
-        is(HV_RESULT_STATUS(protect(PAGE, 1, HV_MAP_GPA_READABLE)), 0, "read-only while VP 1 stores and stores");
+        is(HV_RESULT_STATUS(protect(PAGE, 1, HV_MAP_GPA_READABLE)), 0,
+           "read-only while VP 1 stores and stores");
         before = peek64(PAGE);
         wait_for(&blocked, "an intercept on VP 1");
         later = peek64(PAGE);
@@ -281,7 +284,7 @@ static void on_poke(struct trap_frame *f) {
 static uint64_t vtl1_poke_other(uint64_t vector) {
         uint64_t start = rdtsc();
 
-        apic_send(1, APIC_ICR_FIXED | (uint32_t)vector);
+        apic_send(1, APIC_ICR_FIXED | (uint32_t) vector);
         while (vtl1_pokes == 0 && rdtsc() - start < TIMEOUT)
                 cpu_relax();
         return vtl1_pokes;
@@ -294,7 +297,8 @@ static void test_halt(void) {
         wait_for(&halting, "HLT on VP 1");
         for (uint64_t start = rdtsc(); rdtsc() - start < 50000000;)
                 cpu_relax();
-        is(vtl1_run(vtl1_poke_other, VECTOR_IPI + 1), 1, "an interrupt for VTL1 breaks into a halted VTL0");
+        is(vtl1_run(vtl1_poke_other, VECTOR_IPI + 1), 1,
+           "an interrupt for VTL1 breaks into a halted VTL0");
         for (uint64_t start = rdtsc(); rdtsc() - start < 50000000;)
                 cpu_relax();
         ok(work.fn != NULL, "which is still halted afterwards");
@@ -306,7 +310,8 @@ void guest_main(void) {
         if (cpu_count() < 2)
                 skip_all("one CPU");
         vsm_protect();
-        if (!ok(cpu_start(1, ap_main, NULL), "the second CPU starts by INIT and SIPI, VTL1 being there"))
+        if (!ok(cpu_start(1, ap_main, NULL),
+                "the second CPU starts by INIT and SIPI, VTL1 being there"))
                 return;
         test_enable();
         test_both();

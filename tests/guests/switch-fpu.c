@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The FPU crosses with a VTL call and return: x87, XMM, MXCSR, YMM, and the state of being unused (vsm.md 6.4).
- * XCR0 is shared too. Needs a host that executes such instructions: command line fpu=1.
+ * The FPU crosses with a VTL call and return: x87, XMM, MXCSR, YMM, and the state of being unused
+ * (vsm.md 6.4). XCR0 is shared too. Needs a host that executes such instructions: command line
+ * fpu=1.
  */
 #include "lib/probes.h"
 
@@ -33,14 +34,17 @@ static inline void load(const uint8_t *area) {
 }
 
 static void xsetbv(uint64_t v) {
-        __asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory");
+        __asm__ volatile("xsetbv"
+                         :
+                         : "c"(0), "a"((uint32_t) v), "d"((uint32_t) (v >> 32))
+                         : "memory");
 }
 
 static uint64_t xgetbv(void) {
         uint32_t lo, hi;
 
         __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-        return (uint64_t)hi << 32 | lo;
+        return (uint64_t) hi << 32 | lo;
 }
 
 /* An image in the form of XSAVE with everything in use, different for each seed. */
@@ -49,21 +53,21 @@ static void fill(uint8_t *area, uint8_t seed) {
 
         memset(area, 0, AREA_SIZE);
         area[0] = 0x7f; /* FCW: rounding by seed, all exceptions masked */
-        area[1] = (uint8_t)(0x03 | (seed & 3) << 2);
-        area[4] = 0xff; /* FTW, abridged: all eight in use */
+        area[1] = (uint8_t) (0x03 | (seed & 3) << 2);
+        area[4] = 0xff;  /* FTW, abridged: all eight in use */
         area[24] = 0x80; /* MXCSR: all masked, rounding by seed */
-        area[25] = (uint8_t)(0x1f | (seed & 3) << 5);
+        area[25] = (uint8_t) (0x1f | (seed & 3) << 5);
         for (unsigned i = 0; i < 8; i++) {
                 for (unsigned j = 0; j < 7; j++)
-                        area[32 + 16 * i + j] = (uint8_t)(seed + i * 16 + j);
+                        area[32 + 16 * i + j] = (uint8_t) (seed + i * 16 + j);
                 area[32 + 16 * i + 7] = 0x80;
                 memcpy(&area[32 + 16 * i + 8], exponent, 2);
         }
         for (unsigned i = 0; i < 256; i++)
-                area[160 + i] = (uint8_t)(seed * 3 + i);
+                area[160 + i] = (uint8_t) (seed * 3 + i);
         area[XSTATE_BV] = avx ? 7 : 3;
         for (unsigned i = 0; avx && i < YMM_SIZE; i++)
-                area[YMM_OFFSET + i] = (uint8_t)(seed * 5 + i + 1);
+                area[YMM_OFFSET + i] = (uint8_t) (seed * 5 + i + 1);
 }
 
 /* MXCSR_MASK (bytes 28-31) is the CPU's, not state. */
@@ -118,7 +122,8 @@ static void test_fpu(void) {
         vtl1_on_call = look;
         fill(vtl0_out, 3);
         round_trip();
-        ok(same(vtl1_in, vtl0_out) && same(vtl0_in, vtl0_out), "state that VTL1 leaves alone comes back");
+        ok(same(vtl1_in, vtl0_out) && same(vtl0_in, vtl0_out),
+           "state that VTL1 leaves alone comes back");
 }
 
 static void test_cleared(void) {
@@ -145,10 +150,10 @@ static void test_many(void) {
 
         for (unsigned i = 0; i < 200; i++) {
                 vtl1_on_call = i % 3 == 0 ? look : exchange;
-                fill(vtl0_out, (uint8_t)i);
+                fill(vtl0_out, (uint8_t) i);
                 if (i % 7 == 0)
                         clear(vtl0_out);
-                fill(vtl1_out, (uint8_t)(i + 101));
+                fill(vtl1_out, (uint8_t) (i + 101));
                 if (i % 5 == 0)
                         clear(vtl1_out);
                 round_trip();
@@ -157,12 +162,13 @@ static void test_many(void) {
         is(bad, 0, "200 switches with changing FPU state");
 }
 
-/* The FPU belongs to an intercepted VTL0 as well: VTL1 may change it under VTL0's feet only knowingly. */
+/* The FPU belongs to an intercepted VTL0 as well: VTL1 may change it under VTL0's feet only
+ * knowingly. */
 static uint8_t intercept_saw[AREA_SIZE] __attribute__((aligned(64)));
 static uint64_t intercept_xcr0;
 
 static void on_intercept(struct hv_message *m, struct gprs *g) {
-        const struct hv_memory_intercept *i = (const void *)m->payload;
+        const struct hv_memory_intercept *i = (const void *) m->payload;
 
         save(intercept_saw);
         if (avx) {
@@ -179,13 +185,13 @@ static void test_intercept(void) {
         vtl1_on_intercept = on_intercept;
         fill(vtl0_out, 9);
         load(vtl0_out);
-        probe_load((void *)WINDOW_PAGE(1));
+        probe_load((void *) WINDOW_PAGE(1));
         save(vtl0_in);
         ok(same(intercept_saw, vtl0_out), "an intercept brings the FPU state to VTL1");
         ok(same(vtl0_in, vtl0_out), "and back");
         if (avx) {
                 xsetbv(3);
-                probe_load((void *)WINDOW_PAGE(1));
+                probe_load((void *) WINDOW_PAGE(1));
                 is(intercept_xcr0, 3, "XCR0 reaches VTL1 with an intercept");
                 is(xgetbv(), 7, "and comes back");
         } else

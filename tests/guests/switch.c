@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * VTL call and return: what crosses, what stays, fast and normal return, entry reasons (vsm.md 6).
- * Command line: switches=N (default 1000), exact=1 when the host carries debug registers at every switch.
+ * Command line: switches=N (default 1000), exact=1 when the host carries debug registers at every
+ * switch.
  */
 #include "lib/probes.h"
 
@@ -18,7 +19,7 @@ static bool exchange(struct gprs *g) {
 }
 
 static void fill(struct gprs *g, uint64_t seed) {
-        uint64_t *r = (uint64_t *)g;
+        uint64_t *r = (uint64_t *) g;
 
         for (unsigned i = 0; i < 16; i++)
                 r[i] = MAGIC + seed * 16 + i;
@@ -27,7 +28,7 @@ static void fill(struct gprs *g, uint64_t seed) {
 
 /* RAX, RCX and RSP apart */
 static bool same_gprs(const struct gprs *a, const struct gprs *b) {
-        const uint64_t *x = (const uint64_t *)a, *y = (const uint64_t *)b;
+        const uint64_t *x = (const uint64_t *) a, *y = (const uint64_t *) b;
         bool same = true;
 
         for (unsigned i = 2; i < 16; i++)
@@ -57,9 +58,10 @@ static void test_gprs(void) {
         give.rsp = true;
         g = out;
         vtl_call(&g);
-        ok(same_gprs(&seen, &out) && same_gprs(&g, &give), "fast return: registers cross both ways");
-        ok(g.rax != MAGIC + 32 && g.rcx != MAGIC + 33, "fast return: nothing from the assist page (RAX 0x%lx, RCX 0x%lx)",
-           g.rax, g.rcx);
+        ok(same_gprs(&seen, &out) && same_gprs(&g, &give),
+           "fast return: registers cross both ways");
+        ok(g.rax != MAGIC + 32 && g.rcx != MAGIC + 33,
+           "fast return: nothing from the assist page (RAX 0x%lx, RCX 0x%lx)", g.rax, g.rcx);
 
         fill(&out, 5);
         g = out;
@@ -89,7 +91,7 @@ static void test_plain_return(void) {
 
         vtl1_on_call = vtl1_call_default;
         fill(&want, 9);
-        g.rdi = (uint64_t)return_plain;
+        g.rdi = (uint64_t) return_plain;
         g.rsi = 0;
         vtl_call(&g);
         ok(same_gprs(&g, &want), "hypercall 0x12 returns with VTL1's registers");
@@ -101,10 +103,11 @@ static void test_plain_return(void) {
         is(g.rdx, 0xb0b, "VTL1 goes on behind its return");
 
         g = gprs_zero();
-        g.rdi = (uint64_t)return_plain;
+        g.rdi = (uint64_t) return_plain;
         g.rsi = 1;
         vtl_call(&g);
-        ok(same_gprs(&g, &want) && g.rax != MAGIC + 0x777, "hypercall 0x12 with control input 1 is a fast return");
+        ok(same_gprs(&g, &want) && g.rax != MAGIC + 0x777,
+           "hypercall 0x12 with control input 1 is a fast return");
         vtl_call(&g);
 }
 
@@ -118,7 +121,8 @@ static void test_flags(void) {
         g.rflags = RFLAGS_FIXED | RFLAGS_CF | RFLAGS_DF | RFLAGS_IF | 0x880;
         vtl_call(&g);
         is(seen.rflags & ~RFLAGS_RF, RFLAGS_FIXED, "RFLAGS of VTL1 are its own");
-        is(g.rflags & 0xfff, RFLAGS_FIXED | RFLAGS_CF | RFLAGS_DF | RFLAGS_IF | 0x880, "RFLAGS of VTL0 are kept");
+        is(g.rflags & 0xfff, RFLAGS_FIXED | RFLAGS_CF | RFLAGS_DF | RFLAGS_IF | 0x880,
+           "RFLAGS of VTL0 are kept");
         write_flags(RFLAGS_FIXED);
 }
 
@@ -144,19 +148,19 @@ static uint64_t get_apic_tpr(void) {
 }
 
 static void set_apic_tpr(uint64_t v) {
-        apic_write(APIC_TPR, (uint32_t)v);
+        apic_write(APIC_TPR, (uint32_t) v);
 }
 
 static void set_idtr(uint64_t base) {
         write_idtr((struct table_pointer){ .limit = 4095, .base = base });
 }
 
-#define DEFINE_MSR_ACCESS(name, index)         \
-        static uint64_t get_##name(void) {     \
-                return rdmsr(index);           \
-        }                                      \
-        static void set_##name(uint64_t v) {   \
-                wrmsr(index, v);               \
+#define DEFINE_MSR_ACCESS(name, index)       \
+        static uint64_t get_##name(void) {   \
+                return rdmsr(index);         \
+        }                                    \
+        static void set_##name(uint64_t v) { \
+                wrmsr(index, v);             \
         }
 DEFINE_MSR_ACCESS(star, MSR_STAR)
 DEFINE_MSR_ACCESS(lstar, MSR_LSTAR)
@@ -180,7 +184,7 @@ static const struct {
         uint64_t vtl0, vtl1; /* to be set; KEEP */
         uint64_t initial;    /* in VTL1; KEEP: whatever */
 } rows[] = {
-        { "CR3", read_cr3, write_cr3, KEEP, KEEP, (uint64_t)KEEP },
+        { "CR3", read_cr3, write_cr3, KEEP, KEEP, (uint64_t) KEEP },
         { "CR8", read_cr8, write_cr8, 5, 3, 0 },
         { "APIC TPR", get_apic_tpr, set_apic_tpr, 0x50, 0x30, 0 },
         { "DR7", read_dr7, write_dr7, 0x500, 0x600, 0x400 },
@@ -211,14 +215,15 @@ static uint64_t row_set(uint64_t i) {
 }
 
 static uint64_t row_restore(uint64_t row_and_value) {
-        const uint64_t *a = (const uint64_t *)row_and_value;
+        const uint64_t *a = (const uint64_t *) row_and_value;
 
         rows[a[0]].set(a[1]);
         return 0;
 }
 
 static bool differs(unsigned i) {
-        return rows[i].get == get_tr || rows[i].get == get_efer || rows[i].get == get_pat || rows[i].get == get_os_id;
+        return rows[i].get == get_tr || rows[i].get == get_efer || rows[i].get == get_pat ||
+               rows[i].get == get_os_id;
 }
 
 static void test_private(void) {
@@ -245,7 +250,7 @@ static void test_private(void) {
                 if (rows[i].vtl0 != KEEP)
                         rows[i].set(before);
                 if (rows[i].vtl1 != KEEP)
-                        vtl1_run(row_restore, (uint64_t)back);
+                        vtl1_run(row_restore, (uint64_t) back);
         }
 }
 
@@ -280,7 +285,7 @@ static void set_drs(uint64_t v) {
 }
 
 static void drs_intercept(struct hv_message *m, struct gprs *g) {
-        const struct hv_memory_intercept *i = (const void *)m->payload;
+        const struct hv_memory_intercept *i = (const void *) m->payload;
 
         swap_drs(0x2000);
         hv_set(VTL0, HV_X64_REGISTER_RIP, i->header.rip + (i->header.instruction_length & 0xf));
@@ -309,8 +314,9 @@ static void test_shared(void) {
         is(HV_RESULT_STATUS(protect(WINDOW_PAGE(1), 1, 0)), 0, "a page is closed");
         vtl1_on_intercept = drs_intercept;
         set_drs(0x1000);
-        probe_load((void *)WINDOW_PAGE(1));
-        ok(vtl1_drs[0] == 0x1000 && vtl1_drs[1] == 0x1001 && vtl1_drs[2] == 0x1002 && vtl1_drs[3] == 0x1003,
+        probe_load((void *) WINDOW_PAGE(1));
+        ok(vtl1_drs[0] == 0x1000 && vtl1_drs[1] == 0x1001 && vtl1_drs[2] == 0x1002 &&
+                   vtl1_drs[3] == 0x1003,
            "DR0-3 reach VTL1 with an intercept");
         ok(drs_are(0x2000), "DR0-3 come back from VTL1");
         vtl1_on_intercept = handler;
@@ -367,7 +373,7 @@ static void test_interrupts(void) {
         /* VTL0's registers survive an entry it did not ask for */
         vtl1_on_call = vtl1_call_default;
         fill(&g, 11);
-        g.rdi = (uint64_t)self_ipi;
+        g.rdi = (uint64_t) self_ipi;
         g.rsi = 0;
         vtl_call(&g);
         is(g.rbx, MAGIC + 11 * 16 + 3, "RBX after call, return, interrupt and return");
@@ -376,7 +382,7 @@ static void test_interrupts(void) {
 }
 
 static void test_many(void) {
-        unsigned n = (unsigned)cmdline_number("switches", 1000), bad = 0;
+        unsigned n = (unsigned) cmdline_number("switches", 1000), bad = 0;
         struct gprs out, g;
 
         vtl1_on_call = exchange;

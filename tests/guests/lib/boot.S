@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * From the multiboot entry (32-bit, paging off) and from a SIPI (real mode) to 64-bit C, on page tables that map the
- * first 4 GiB one to one.
+ * From the multiboot entry (32-bit, paging off) and from a SIPI (real mode) to 64-bit C, on page
+ * tables that map the first 4 GiB one to one.
  */
 
 #define MULTIBOOT_MAGIC 0x1badb002
@@ -98,8 +98,8 @@ load_boot_segments:
         ret
 
 /*
- * Code of an application processor, copied to AP_TRAMPOLINE (guest.h). It may address only itself there, and below
- * 1 MiB, until it is in protected mode.
+ * Code of an application processor, copied to AP_TRAMPOLINE (guest.h). It may address only itself
+ * there, and below 1 MiB, until it is in protected mode.
  */
         .code16
         .globl  ap_trampoline

@@ -17,7 +17,8 @@ static struct {
 
 static char cmdline[512];
 
-/* CPU index + 1 of the owner. A VTL1 that preempts its own CPU's VTL0 in the middle of a line may write over it. */
+/* CPU index + 1 of the owner. A VTL1 that preempts its own CPU's VTL0 in the middle of a line
+ * may write over it. */
 static volatile unsigned console_owner;
 
 static bool console_lock(void) {
@@ -25,7 +26,8 @@ static bool console_lock(void) {
 
         if (console_owner == me)
                 return false;
-        while (!__atomic_compare_exchange_n(&console_owner, &none, me, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+        while (!__atomic_compare_exchange_n(&console_owner, &none, me, false, __ATOMIC_ACQUIRE,
+                                            __ATOMIC_RELAXED)) {
                 none = 0;
                 cpu_relax();
         }
@@ -45,7 +47,7 @@ static void console_write(const char *s) {
 
                 while (!(inb(UART_LSR) & UART_LSR_EMPTY) && --tries > 0)
                         cpu_relax();
-                outb(UART, (uint8_t)*s);
+                outb(UART, (uint8_t) *s);
         }
         console_unlock(owned);
 }
@@ -66,7 +68,8 @@ static void sink_char(struct sink *s, char c) {
         s->buf[s->used] = '\0';
 }
 
-static void sink_number(struct sink *s, uint64_t v, unsigned base, unsigned width, char fill, bool minus) {
+static void sink_number(struct sink *s, uint64_t v, unsigned base, unsigned width, char fill,
+                        bool minus) {
         char digits[24];
         unsigned n = 0;
 
@@ -104,13 +107,13 @@ static void sink_format(struct sink *s, const char *fmt, va_list ap) {
                 if (*fmt == '0')
                         fill = '0';
                 for (; *fmt >= '0' && *fmt <= '9'; fmt++)
-                        width = width * 10 + (unsigned)(*fmt - '0');
+                        width = width * 10 + (unsigned) (*fmt - '0');
                 for (; *fmt == 'l' || *fmt == 'z'; fmt++)
                         wide = true;
 
                 switch (*fmt) {
                 case 'c':
-                        sink_char(s, (char)va_arg(ap, int));
+                        sink_char(s, (char) va_arg(ap, int));
                         break;
                 case 's':
                         text = va_arg(ap, const char *);
@@ -123,12 +126,13 @@ static void sink_format(struct sink *s, const char *fmt, va_list ap) {
                         break;
                 case 'd':
                         v = wide ? va_arg(ap, int64_t) : va_arg(ap, int);
-                        sink_number(s, v < 0 ? -(uint64_t)v : (uint64_t)v, 10, width, fill, v < 0);
+                        sink_number(s, v < 0 ? -(uint64_t) v : (uint64_t) v, 10, width, fill,
+                                    v < 0);
                         break;
                 case 'u':
                 case 'x':
-                        sink_number(s, wide ? va_arg(ap, uint64_t) : va_arg(ap, unsigned), *fmt == 'u' ? 10 : 16,
-                                    width, fill, false);
+                        sink_number(s, wide ? va_arg(ap, uint64_t) : va_arg(ap, unsigned),
+                                    *fmt == 'u' ? 10 : 16, width, fill, false);
                         break;
                 case 'p':
                         sink_number(s, va_arg(ap, uint64_t), 16, width, fill, false);
@@ -266,6 +270,6 @@ uint64_t cmdline_number(const char *key, uint64_t otherwise) {
         if (p == NULL || *p < '0' || *p > '9')
                 return otherwise;
         for (; *p >= '0' && *p <= '9'; p++)
-                v = v * 10 + (uint64_t)(*p - '0');
+                v = v * 10 + (uint64_t) (*p - '0');
         return v;
 }

@@ -41,21 +41,21 @@ static struct cpu *volatile ap_booting;
 
 static void idt_build(struct gate *table) {
         for (unsigned i = 0; i < IDT_VECTORS; i++) {
-                uint64_t stub = (uint64_t)trap_stubs + 16 * i;
+                uint64_t stub = (uint64_t) trap_stubs + 16 * i;
 
-                table[i].low = (stub & 0xffff) | (uint64_t)KERNEL_CS << 16 | IDT_GATE << 32 |
+                table[i].low = (stub & 0xffff) | (uint64_t) KERNEL_CS << 16 | IDT_GATE << 32 |
                                (i == 8 ? 1ull << 32 : 0) | (stub >> 16 & 0xffff) << 48;
                 table[i].high = stub >> 32;
         }
 }
 
 uint8_t *trap_idt(unsigned vtl) {
-        return (uint8_t *)idt[vtl];
+        return (uint8_t *) idt[vtl];
 }
 
 void cpu_prepare(unsigned vtl, unsigned index) {
         struct cpu *c = &cpus[vtl][index];
-        uint64_t tss = (uint64_t)&c->tss;
+        uint64_t tss = (uint64_t) &c->tss;
 
         c->self = c;
         c->vtl = vtl;
@@ -64,22 +64,23 @@ void cpu_prepare(unsigned vtl, unsigned index) {
         c->gdt[2] = 0x00cf92000000ffff; /* 0x10 data */
         c->gdt[3] = 0x00cff2000000ffff; /* 0x18 data, CPL 3 */
         c->gdt[4] = 0x00affa000000ffff; /* 0x20 64-bit code, CPL 3 */
-        c->gdt[5] = (sizeof(struct tss) - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 | (tss >> 24 & 0xff) << 56;
+        c->gdt[5] = (sizeof(struct tss) - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 |
+                    (tss >> 24 & 0xff) << 56;
         c->gdt[6] = tss >> 32;
-        c->tss.rsp[0] = (uint64_t)(c->trap_stack + sizeof(c->trap_stack));
-        c->tss.ist[0] = (uint64_t)(c->fault_stack + sizeof(c->fault_stack));
+        c->tss.rsp[0] = (uint64_t) (c->trap_stack + sizeof(c->trap_stack));
+        c->tss.ist[0] = (uint64_t) (c->fault_stack + sizeof(c->fault_stack));
         c->tss.io_map = sizeof(struct tss);
 }
 
 /* Makes @c the running CPU's. */
 void cpu_load(struct cpu *c) {
-        struct table_pointer gdt = { .limit = sizeof(c->gdt) - 1, .base = (uint64_t)c->gdt };
-        struct table_pointer idtr = { .limit = sizeof(idt[0]) - 1, .base = (uint64_t)idt[c->vtl] };
+        struct table_pointer gdt = { .limit = sizeof(c->gdt) - 1, .base = (uint64_t) c->gdt };
+        struct table_pointer idtr = { .limit = sizeof(idt[0]) - 1, .base = (uint64_t) idt[c->vtl] };
 
         __asm__ volatile("lgdt %0" : : "m"(gdt) : "memory");
         write_idtr(idtr);
         __asm__ volatile("ltr %w0" : : "r"(TSS_SELECTOR) : "memory");
-        wrmsr(MSR_GS_BASE, (uint64_t)c);
+        wrmsr(MSR_GS_BASE, (uint64_t) c);
 }
 
 void irq_set(unsigned vector, irq_handler handler) {
@@ -89,7 +90,9 @@ void irq_set(unsigned vector, irq_handler handler) {
 static void guard_trap(struct cpu *c, struct trap_frame *f) {
         const struct guard *g = &c->guard;
 
-        c->fault = (struct fault){ .vector = f->vector, .error = f->error, .rip = f->rip, .cs = f->cs };
+        c->fault = (struct fault){
+                .vector = f->vector, .error = f->error, .rip = f->rip, .cs = f->cs
+        };
         if (f->vector == VECTOR_PF)
                 c->fault.cr2 = read_cr2();
         c->guard.active = 0;
@@ -121,10 +124,12 @@ void handle_trap(struct trap_frame *f) {
         if (f->vector == VECTOR_SPURIOUS)
                 return;
         c->guard.active = 0;
-        print("# CPU %u VTL%u: RAX %lx RCX %lx RDX %lx RBX %lx RSP %lx RSI %lx RDI %lx RFLAGS %lx CR3 %lx\n", c->index,
-              c->vtl, f->rax, f->rcx, f->rdx, f->rbx, f->rsp, f->rsi, f->rdi, f->rflags, read_cr3());
-        bail_out("exception %lu on CPU %u VTL%u, error 0x%lx, RIP 0x%lx, CR2 0x%lx", f->vector, c->index, c->vtl,
-                 f->error, f->rip, read_cr2());
+        print("# CPU %u VTL%u: RAX %lx RCX %lx RDX %lx RBX %lx RSP %lx RSI %lx RDI %lx "
+              "RFLAGS %lx CR3 %lx\n",
+              c->index, c->vtl, f->rax, f->rcx, f->rdx, f->rbx, f->rsp, f->rsi, f->rdi, f->rflags,
+              read_cr3());
+        bail_out("exception %lu on CPU %u VTL%u, error 0x%lx, RIP 0x%lx, CR2 0x%lx", f->vector,
+                 c->index, c->vtl, f->error, f->rip, read_cr2());
 }
 
 /* Local APIC; the two forms differ in how a register is reached and in the ICR. */
@@ -141,20 +146,20 @@ void apic_enable(bool x2apic) {
 
 uint32_t apic_read(unsigned reg) {
         if (this_cpu()->x2apic)
-                return (uint32_t)rdmsr(MSR_X2APIC + reg / 16);
-        return *(volatile uint32_t *)(XAPIC_BASE + reg);
+                return (uint32_t) rdmsr(MSR_X2APIC + reg / 16);
+        return *(volatile uint32_t *) (XAPIC_BASE + reg);
 }
 
 void apic_write(unsigned reg, uint32_t v) {
         if (this_cpu()->x2apic)
                 wrmsr(MSR_X2APIC + reg / 16, v);
         else
-                *(volatile uint32_t *)(XAPIC_BASE + reg) = v;
+                *(volatile uint32_t *) (XAPIC_BASE + reg) = v;
 }
 
 void apic_send(uint32_t apic_id, uint32_t icr_low) {
         if (this_cpu()->x2apic) {
-                wrmsr(MSR_X2APIC + APIC_ICR / 16, (uint64_t)apic_id << 32 | icr_low);
+                wrmsr(MSR_X2APIC + APIC_ICR / 16, (uint64_t) apic_id << 32 | icr_low);
                 return;
         }
         apic_write(APIC_ICR + 0x10, apic_id << 24);
@@ -170,7 +175,7 @@ unsigned cpu_count(void) {
 
         outw(FW_CFG_SELECTOR, FW_CFG_NB_CPUS);
         n = inb(FW_CFG_DATA);
-        n |= (unsigned)inb(FW_CFG_DATA) << 8;
+        n |= (unsigned) inb(FW_CFG_DATA) << 8;
         return n < 1 ? 1 : n > MAX_CPUS ? MAX_CPUS : n;
 }
 
@@ -193,8 +198,9 @@ bool cpu_start(unsigned index, void (*fn)(void *arg), void *arg) {
         cpu_prepare(0, index);
         c->start = fn;
         c->start_arg = arg;
-        memcpy((void *)(uint64_t)AP_TRAMPOLINE, ap_trampoline, (size_t)(ap_trampoline_end - ap_trampoline));
-        ap_boot_stack = (uint64_t)(c->stack + STACK_SIZE - 16);
+        memcpy((void *) (uint64_t) AP_TRAMPOLINE, ap_trampoline,
+               (size_t) (ap_trampoline_end - ap_trampoline));
+        ap_boot_stack = (uint64_t) (c->stack + STACK_SIZE - 16);
         ap_booting = c;
 
         apic_send(index, APIC_ICR_INIT);
@@ -210,7 +216,7 @@ struct multiboot_information {
 };
 
 void guest_boot(void) {
-        const struct multiboot_information *info = (const void *)(uint64_t)multiboot_info;
+        const struct multiboot_information *info = (const void *) (uint64_t) multiboot_info;
 
         idt_build(idt[0]);
         idt_build(idt[1]);
@@ -220,7 +226,7 @@ void guest_boot(void) {
         if (multiboot_magic != 0x2badb002)
                 bail_out("not started by a multiboot loader: magic 0x%x", multiboot_magic);
         if (info->flags & 4)
-                cmdline_set((const char *)(uint64_t)info->cmdline);
+                cmdline_set((const char *) (uint64_t) info->cmdline);
         apic_enable(false);
         guest_main();
         guest_done();

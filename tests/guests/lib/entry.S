@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What C cannot say: exception entries, the guard, calls with every register given, the first instruction of VTL1.
+ * What C cannot say: exception entries, the guard, calls with every register given, the first
+ * instruction of VTL1.
  */
 
 /* Offsets of struct cpu (guest.h), asserted in cpu.c */
@@ -20,8 +21,8 @@
         .code64
 
 /*
- * One stub per vector, 16 bytes each: an error code of zero where the CPU pushes none, the vector, the rest. The
- * table of trap_frame (guest.h) is what stands on the stack then.
+ * One stub per vector, 16 bytes each: an error code of zero where the CPU pushes none, the vector,
+ * the rest. The table of trap_frame (guest.h) is what stands on the stack then.
  */
         .balign 16
         .globl  trap_stubs
@@ -79,7 +80,8 @@ trap_common:
         addq    $16, %rsp
         iretq
 
-/* int guard_enter(void): returns 0, and once more with 1 when an exception comes before guard_leave(). */
+/* int guard_enter(void): returns 0, and once more with 1 when an exception comes before
+ * guard_leave(). */
         .globl  guard_enter
 guard_enter:
         movq    %gs:0, %rax
@@ -100,8 +102,8 @@ guard_enter:
         ret
 
 /*
- * void call_with_gprs(uint64_t entry, struct gprs *g): calls @entry with every general register and the flags from
- * @g, and stores what came back there. RSP is the one register that stays ours.
+ * void call_with_gprs(uint64_t entry, struct gprs *g): calls @entry with every general register and
+ * the flags from @g, and stores what came back there. RSP is the one register that stays ours.
  */
         .globl  call_with_gprs
 call_with_gprs:
@@ -199,8 +201,8 @@ vtl1_entry:
         ud2
 
 /*
- * void user_enter(uint64_t rip, uint64_t rsp, uint64_t rflags, uint64_t arg): to CPL 3, RDI = @arg. Comes back only
- * through an exception, under a guard.
+ * void user_enter(uint64_t rip, uint64_t rsp, uint64_t rflags, uint64_t arg): to CPL 3, RDI = @arg.
+ * Comes back only through an exception, under a guard.
  */
         .globl  user_enter
 user_enter:

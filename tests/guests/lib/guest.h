@@ -2,12 +2,12 @@
 #pragma once
 
 /*
- * The library of the test guests: a 64-bit kernel of one address space, all CPUs at CPL 0, interrupts off unless a
- * test turns them on. One image serves both trust levels; every (level, CPU) has its own struct cpu, GDT, TSS and
- * stack, every level its own IDT and page tables.
+ * The library of the test guests: a 64-bit kernel of one address space, all CPUs at CPL 0,
+ * interrupts off unless a test turns them on. One image serves both trust levels; every (level,
+ * CPU) has its own struct cpu, GDT, TSS and stack, every level its own IDT and page tables.
  *
- * A guest is an int-less guest_main() that reports with ok() and friends and returns; the library prints the TAP plan
- * and ends the machine: exit port value 0 when everything passed, 1 otherwise.
+ * A guest is an int-less guest_main() that reports with ok() and friends and returns; the library
+ * prints the TAP plan and ends the machine: exit port value 0 when everything passed, 1 otherwise.
  */
 
 #include <stdarg.h>
@@ -25,7 +25,7 @@
 
 /* 2 MiB for tests, mapped in 4 KiB pages one to one; nothing of the image is there. */
 #define WINDOW 0x800000ul
-#define WINDOW_PAGE(n) (WINDOW + (uint64_t)(n) * HV_PAGE_SIZE)
+#define WINDOW_PAGE(n) (WINDOW + (uint64_t) (n) *HV_PAGE_SIZE)
 
 /* An address that is neither RAM nor a device: reads are all ones. */
 #define MMIO_HOLE 0xc0001000ul
@@ -56,11 +56,11 @@ enum vector {
         VECTOR_UD = 6,
         VECTOR_GP = 13,
         VECTOR_PF = 14,
-        VECTOR_SINT0 = 0x30,    /* VTL1's intercept messages */
+        VECTOR_SINT0 = 0x30, /* VTL1's intercept messages */
         VECTOR_TIMER = 0x40,
         VECTOR_IPI = 0x41,
         VECTOR_SPURIOUS = 0xff,
-        VECTOR_NONE = 0x100,    /* struct fault: nothing was raised */
+        VECTOR_NONE = 0x100, /* struct fault: nothing was raised */
 };
 
 enum msr {
@@ -116,7 +116,7 @@ struct cpu {
         struct cpu *self;   /* at 0, entry.S */
         struct guard guard; /* at 8, entry.S */
         struct fault fault;
-        unsigned index;     /* order of start; also the VP index and the APIC id */
+        unsigned index; /* order of start; also the VP index and the APIC id */
         unsigned vtl;
         bool x2apic;
         volatile bool online;
@@ -136,7 +136,7 @@ struct cpu {
         void (*start)(void *arg);
         void *start_arg;
         uint8_t stack[STACK_SIZE] __attribute__((aligned(16)));
-        uint8_t trap_stack[4096] __attribute__((aligned(16))); /* exceptions from CPL 3 */
+        uint8_t trap_stack[4096] __attribute__((aligned(16)));  /* exceptions from CPL 3 */
         uint8_t fault_stack[2048] __attribute__((aligned(16))); /* IST1: #DF */
 } __attribute__((aligned(4096)));
 
@@ -153,7 +153,8 @@ void format(char *buf, size_t size, const char *fmt, ...) __attribute__((format(
 int console_read(void);
 __attribute__((noreturn)) void guest_exit(uint8_t value);
 
-bool ok_at(bool pass, const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+bool ok_at(bool pass, const char *file, int line, const char *fmt, ...)
+        __attribute__((format(printf, 4, 5)));
 bool is_at(uint64_t got, uint64_t want, const char *file, int line, const char *fmt, ...)
         __attribute__((format(printf, 5, 6)));
 void skip(const char *reason, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -163,7 +164,8 @@ __attribute__((noreturn)) void guest_done(void);
 void guest_silent(void); /* no TAP from here: only the exit value */
 
 #define ok(pass, ...) ok_at((pass), __FILE__, __LINE__, __VA_ARGS__)
-#define is(got, want, ...) is_at((uint64_t)(got), (uint64_t)(want), __FILE__, __LINE__, __VA_ARGS__)
+#define is(got, want, ...) \
+        is_at((uint64_t) (got), (uint64_t) (want), __FILE__, __LINE__, __VA_ARGS__)
 
 void cmdline_set(const char *text);
 const char *cmdline_find(const char *key);
@@ -215,14 +217,15 @@ uint64_t hv_call_at(uint64_t control, uint64_t in, uint64_t out, uint64_t entry)
 void vtl1_entry(void);
 void user_enter(uint64_t rip, uint64_t rsp, uint64_t rflags, uint64_t arg);
 
-/* Runs a statement and says which exception ended it: is(fault_of(wrmsr(...)).vector, VECTOR_GP, "...") */
-#define fault_of(statement)                     \
-        ({                                      \
-                if (guard_enter() == 0) {       \
-                        statement;              \
-                        guard_leave();          \
-                }                               \
-                this_cpu()->fault;              \
+/* Runs a statement and says which exception ended it: is(fault_of(wrmsr(...)).vector, VECTOR_GP,
+ * "...") */
+#define fault_of(statement)               \
+        ({                                \
+                if (guard_enter() == 0) { \
+                        statement;        \
+                        guard_leave();    \
+                }                         \
+                this_cpu()->fault;        \
         })
 
 /* Instructions */
@@ -260,22 +263,27 @@ static inline uint64_t rdmsr(uint32_t msr) {
         uint32_t lo, hi;
 
         __asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr) : "memory");
-        return (uint64_t)hi << 32 | lo;
+        return (uint64_t) hi << 32 | lo;
 }
 
 static inline void wrmsr(uint32_t msr, uint64_t v) {
-        __asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory");
+        __asm__ volatile("wrmsr"
+                         :
+                         : "c"(msr), "a"((uint32_t) v), "d"((uint32_t) (v >> 32))
+                         : "memory");
 }
 
 static inline void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t r[4]) {
-        __asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(subleaf));
+        __asm__ volatile("cpuid"
+                         : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
+                         : "a"(leaf), "c"(subleaf));
 }
 
 static inline uint64_t rdtsc(void) {
         uint32_t lo, hi;
 
         __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi) : : "memory");
-        return (uint64_t)hi << 32 | lo;
+        return (uint64_t) hi << 32 | lo;
 }
 
 static inline uint64_t read_flags(void) {
@@ -289,14 +297,14 @@ static inline void write_flags(uint64_t v) {
         __asm__ volatile("pushq %0; popfq" : : "r"(v) : "memory", "cc");
 }
 
-#define DEFINE_CR(name)                                                 \
-        static inline uint64_t read_##name(void) {                      \
-                uint64_t v;                                             \
+#define DEFINE_CR(name)                                                          \
+        static inline uint64_t read_##name(void) {                               \
+                uint64_t v;                                                      \
                 __asm__ volatile("movq %%" #name ", %0" : "=r"(v) : : "memory"); \
-                return v;                                               \
-        }                                                               \
-        static inline void write_##name(uint64_t v) {                   \
-                __asm__ volatile("movq %0, %%" #name : : "r"(v) : "memory"); \
+                return v;                                                        \
+        }                                                                        \
+        static inline void write_##name(uint64_t v) {                            \
+                __asm__ volatile("movq %0, %%" #name : : "r"(v) : "memory");     \
         }
 DEFINE_CR(cr0)
 DEFINE_CR(cr2)
@@ -342,19 +350,19 @@ static inline void cpu_relax(void) {
 }
 
 /*
- * Lets pending interrupts in; interrupts are off again afterwards. The IN of a port that nobody has is for hosts that
- * emulate instructions and look for interrupts only at exits.
+ * Lets pending interrupts in; interrupts are off again afterwards. The IN of a port that nobody has
+ * is for hosts that emulate instructions and look for interrupts only at exits.
  */
 static inline void interrupt_window(void) {
         __asm__ volatile("sti; nop; inb $0x80, %%al; nop; cli" : : : "rax", "memory");
 }
 
 static inline uint64_t peek64(uint64_t gpa) {
-        return *(volatile uint64_t *)gpa;
+        return *(volatile uint64_t *) gpa;
 }
 
 static inline void poke64(uint64_t gpa, uint64_t v) {
-        *(volatile uint64_t *)gpa = v;
+        *(volatile uint64_t *) gpa = v;
 }
 
 static inline struct gprs gprs_zero(void) {

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Hypercalls by the real protocol: OS id, page at a GPN of ours, call its first byte (vsm.md 1.6, 2.1).
+ * Hypercalls by the real protocol: OS id, page at a GPN of ours, call its first byte (vsm.md 1.6,
+ * 2.1).
  */
 #include "hv.h"
 
 #define GUEST_OS_ID 0x8100000000010000ull /* open source, Linux's OS type, version 1 */
 
 struct cpu_pages {
-        uint8_t in[HV_PAGE_SIZE], out[HV_PAGE_SIZE], assist[HV_PAGE_SIZE], simp[HV_PAGE_SIZE], siefp[HV_PAGE_SIZE];
+        uint8_t in[HV_PAGE_SIZE], out[HV_PAGE_SIZE], assist[HV_PAGE_SIZE], simp[HV_PAGE_SIZE],
+                siefp[HV_PAGE_SIZE];
 } __attribute__((aligned(4096)));
 
 static uint8_t hypercall_pages[2][HV_PAGE_SIZE] __attribute__((aligned(4096)));
@@ -20,7 +22,8 @@ bool hv_present(void) {
         if (!(r[2] >> 31))
                 return false;
         cpuid(HV_CPUID_VENDOR, 0, r);
-        if (r[1] != 0x7263694d || r[2] != 0x666f736f || r[3] != 0x76482074 || r[0] < HV_CPUID_LIMITS)
+        if (r[1] != 0x7263694d || r[2] != 0x666f736f || r[3] != 0x76482074 ||
+            r[0] < HV_CPUID_LIMITS)
                 return false;
         cpuid(HV_CPUID_INTERFACE, 0, r);
         return r[0] == 0x31237648;
@@ -30,7 +33,7 @@ uint64_t hv_privileges(void) {
         uint32_t r[4];
 
         cpuid(HV_CPUID_FEATURES, 0, r);
-        return (uint64_t)r[1] << 32 | r[0];
+        return (uint64_t) r[1] << 32 | r[0];
 }
 
 uint32_t hv_features(void) {
@@ -41,7 +44,7 @@ uint32_t hv_features(void) {
 }
 
 uint64_t hv_hypercall_page(unsigned vtl) {
-        return (uint64_t)hypercall_pages[vtl];
+        return (uint64_t) hypercall_pages[vtl];
 }
 
 void hv_open(void) {
@@ -50,17 +53,18 @@ void hv_open(void) {
         uint64_t page = hv_hypercall_page(c->vtl) | HV_MSR_PAGE_ENABLE;
         uint64_t offsets = 0;
 
-        c->in = (uint64_t *)p->in;
-        c->out = (uint64_t *)p->out;
-        c->assist = (struct hv_vp_assist_page *)p->assist;
-        c->simp = (struct hv_message_page *)p->simp;
+        c->in = (uint64_t *) p->in;
+        c->out = (uint64_t *) p->out;
+        c->assist = (struct hv_vp_assist_page *) p->assist;
+        c->simp = (struct hv_message_page *) p->simp;
         c->siefp = p->siefp;
         c->hypercall_entry = hv_hypercall_page(c->vtl);
 
         wrmsr(HV_MSR_GUEST_OS_ID, GUEST_OS_ID);
         wrmsr(HV_MSR_HYPERCALL, page);
         if (rdmsr(HV_MSR_GUEST_OS_ID) != GUEST_OS_ID || rdmsr(HV_MSR_HYPERCALL) != page)
-                bail_out("VTL%u: no hypercall page: MSR says 0x%lx", c->vtl, rdmsr(HV_MSR_HYPERCALL));
+                bail_out("VTL%u: no hypercall page: MSR says 0x%lx", c->vtl,
+                         rdmsr(HV_MSR_HYPERCALL));
 
         if (hv_privileges() & HV_PRIV_VSM) {
                 offsets = hv_register(HV_REGISTER_VSM_CODE_PAGE_OFFSETS);
@@ -78,27 +82,34 @@ uint64_t hv_call(uint64_t control, uint64_t in, uint64_t out) {
 }
 
 uint64_t hv_call_memory(uint64_t control) {
-        return hv_call(control, (uint64_t)this_cpu()->in, (uint64_t)this_cpu()->out);
+        return hv_call(control, (uint64_t) this_cpu()->in, (uint64_t) this_cpu()->out);
 }
 
 unsigned hv_enable_partition_vtl(uint64_t partition, uint8_t vtl, uint8_t flags) {
-        struct hv_input_enable_partition_vtl *in = (void *)this_cpu()->in;
+        struct hv_input_enable_partition_vtl *in = (void *) this_cpu()->in;
 
-        *in = (struct hv_input_enable_partition_vtl){ .partition = partition, .vtl = vtl, .flags = flags };
+        *in = (struct hv_input_enable_partition_vtl){ .partition = partition,
+                                                      .vtl = vtl,
+                                                      .flags = flags };
         return HV_RESULT_STATUS(hv_call_memory(HVCALL_ENABLE_PARTITION_VTL));
 }
 
-unsigned hv_enable_vp_vtl(uint64_t partition, uint32_t vp, uint8_t vtl, const struct hv_initial_vp_context *context) {
-        struct hv_input_enable_vp_vtl *in = (void *)this_cpu()->in;
+unsigned hv_enable_vp_vtl(uint64_t partition, uint32_t vp, uint8_t vtl,
+                          const struct hv_initial_vp_context *context) {
+        struct hv_input_enable_vp_vtl *in = (void *) this_cpu()->in;
 
-        *in = (struct hv_input_enable_vp_vtl){ .partition = partition, .vp = vp, .vtl = vtl, .context = *context };
+        *in = (struct hv_input_enable_vp_vtl){
+                .partition = partition, .vp = vp, .vtl = vtl, .context = *context
+        };
         return HV_RESULT_STATUS(hv_call_memory(HVCALL_ENABLE_VP_VTL));
 }
 
 uint64_t hv_modify_mask(uint32_t flags, uint8_t input_vtl, const uint64_t *gpns, unsigned n) {
-        struct hv_input_modify_mask *in = (void *)this_cpu()->in;
+        struct hv_input_modify_mask *in = (void *) this_cpu()->in;
 
-        *in = (struct hv_input_modify_mask){ .partition = HV_PARTITION_ID_SELF, .flags = flags, .vtl = input_vtl };
+        *in = (struct hv_input_modify_mask){ .partition = HV_PARTITION_ID_SELF,
+                                             .flags = flags,
+                                             .vtl = input_vtl };
         for (unsigned i = 0; i < n; i++)
                 in->gpn[i] = gpns[i];
         return hv_call_memory(HVCALL_MODIFY_VTL_PROTECTION_MASK | HV_REPS(n));
@@ -106,11 +117,13 @@ uint64_t hv_modify_mask(uint32_t flags, uint8_t input_vtl, const uint64_t *gpns,
 
 uint64_t hv_get_registers(uint32_t vp, uint8_t input_vtl, const uint32_t *names, unsigned n,
                           union hv_register_value *ret_values) {
-        struct hv_input_registers *in = (void *)this_cpu()->in;
-        union hv_register_value *out = (void *)this_cpu()->out;
+        struct hv_input_registers *in = (void *) this_cpu()->in;
+        union hv_register_value *out = (void *) this_cpu()->out;
         uint64_t r;
 
-        *in = (struct hv_input_registers){ .partition = HV_PARTITION_ID_SELF, .vp = vp, .vtl = input_vtl };
+        *in = (struct hv_input_registers){ .partition = HV_PARTITION_ID_SELF,
+                                           .vp = vp,
+                                           .vtl = input_vtl };
         for (unsigned i = 0; i < n; i++)
                 in->name[i] = names[i];
         r = hv_call_memory(HVCALL_GET_VP_REGISTERS | HV_REPS(n));
@@ -121,10 +134,12 @@ uint64_t hv_get_registers(uint32_t vp, uint8_t input_vtl, const uint32_t *names,
 
 uint64_t hv_set_registers(uint32_t vp, uint8_t input_vtl, const uint32_t *names, unsigned n,
                           const union hv_register_value *values) {
-        struct hv_input_registers *in = (void *)this_cpu()->in;
-        struct hv_register_assoc *list = (void *)(in + 1);
+        struct hv_input_registers *in = (void *) this_cpu()->in;
+        struct hv_register_assoc *list = (void *) (in + 1);
 
-        *in = (struct hv_input_registers){ .partition = HV_PARTITION_ID_SELF, .vp = vp, .vtl = input_vtl };
+        *in = (struct hv_input_registers){ .partition = HV_PARTITION_ID_SELF,
+                                           .vp = vp,
+                                           .vtl = input_vtl };
         for (unsigned i = 0; i < n; i++)
                 list[i] = (struct hv_register_assoc){ .name = names[i], .value = values[i] };
         return hv_call_memory(HVCALL_SET_VP_REGISTERS | HV_REPS(n));
@@ -149,6 +164,7 @@ uint64_t hv_register(uint32_t name) {
         unsigned status = hv_get(VTL_SELF, name, &v);
 
         if (status != HV_STATUS_SUCCESS)
-                bail_out("VTL%u: GetVpRegisters of 0x%x: status 0x%x", this_cpu()->vtl, name, status);
+                bail_out("VTL%u: GetVpRegisters of 0x%x: status 0x%x", this_cpu()->vtl, name,
+                         status);
         return v;
 }

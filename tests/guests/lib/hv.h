@@ -2,10 +2,12 @@
 #pragma once
 
 /*
- * Hyper-V and VSM from the guest's side: hypercalls, switches, and a VTL1 that runs functions of this image.
+ * Hyper-V and VSM from the guest's side: hypercalls, switches, and a VTL1 that runs functions of
+ * this image.
  *
- * The secure call: VTL0 passes a function and an argument in RDI and RSI, VTL1 runs it and answers in RDX (RAX and RCX
- * do not survive a fast return). So a test reads as one flow: vtl1_run(fn, arg) is fn(arg), run in VTL1.
+ * The secure call: VTL0 passes a function and an argument in RDI and RSI, VTL1 runs it and answers
+ * in RDX (RAX and RCX do not survive a fast return). So a test reads as one flow: vtl1_run(fn, arg)
+ * is fn(arg), run in VTL1.
  */
 
 #include "guest.h"
@@ -15,10 +17,10 @@
 #define VTL0 0x10u
 #define VTL1 0x11u
 
-#define HV_RESULT_STATUS(r) ((unsigned)((r) & 0xffff))
-#define HV_RESULT_REPS(r) ((unsigned)((r) >> 32 & 0xfff))
-#define HV_REPS(n) ((uint64_t)(n) << HV_CONTROL_REP_COUNT_SHIFT)
-#define HV_REP_START(n) ((uint64_t)(n) << HV_CONTROL_REP_START_SHIFT)
+#define HV_RESULT_STATUS(r) ((unsigned) ((r) &0xffff))
+#define HV_RESULT_REPS(r) ((unsigned) ((r) >> 32 & 0xfff))
+#define HV_REPS(n) ((uint64_t) (n) << HV_CONTROL_REP_COUNT_SHIFT)
+#define HV_REP_START(n) ((uint64_t) (n) << HV_CONTROL_REP_START_SHIFT)
 
 #define VTL1_CONFIG (HV_VSM_ENABLE_VTL_PROTECTION | HV_MAP_GPA_ALL << HV_VSM_DEFAULT_MASK_SHIFT)
 
@@ -29,13 +31,14 @@ uint64_t hv_privileges(void);
 uint32_t hv_features(void); /* EDX of leaf 0x40000003 */
 void hv_open(void);         /* OS id and hypercall page of the running level */
 uint64_t hv_hypercall_page(unsigned vtl);
-uint64_t hv_time(void);     /* reference time, 100 ns */
+uint64_t hv_time(void); /* reference time, 100 ns */
 
 uint64_t hv_call(uint64_t control, uint64_t in, uint64_t out);
 uint64_t hv_call_memory(uint64_t control); /* this_cpu()->in and ->out */
 
 unsigned hv_enable_partition_vtl(uint64_t partition, uint8_t vtl, uint8_t flags);
-unsigned hv_enable_vp_vtl(uint64_t partition, uint32_t vp, uint8_t vtl, const struct hv_initial_vp_context *context);
+unsigned hv_enable_vp_vtl(uint64_t partition, uint32_t vp, uint8_t vtl,
+                          const struct hv_initial_vp_context *context);
 uint64_t hv_modify_mask(uint32_t flags, uint8_t input_vtl, const uint64_t *gpns, unsigned n);
 uint64_t hv_get_registers(uint32_t vp, uint8_t input_vtl, const uint32_t *names, unsigned n,
                           union hv_register_value *ret_values);
@@ -84,13 +87,16 @@ struct hv_register_assoc {
 
 /* vtl1.c: both sides */
 
-void vsm_open(void);  /* hv_open(), VTL1 for the partition and this CPU, set up and back; skips the guest without VSM */
-void vsm_protect(void); /* vsm_open() and VTL protection on, all access by default */
+/* hv_open(), VTL1 for the partition and this CPU, set up and back; skips the guest without VSM. */
+void vsm_open(void);
+/* The same and VTL protection on, all access by default. */
+void vsm_protect(void);
 void vtl1_context(unsigned index, struct hv_initial_vp_context *ret);
 uint64_t vtl1_run(uint64_t (*fn)(uint64_t arg), uint64_t arg);
 void vtl_call(struct gprs *g);
 
-/* VTL1's side, one set for all CPUs. Returning true: fast return; false: RAX and RCX of @g go through the assist page. */
+/* VTL1's side, one set for all CPUs. Returning true: fast return; false: RAX and RCX of @g go
+ * through the assist page. */
 extern bool (*vtl1_on_call)(struct gprs *g);
 /* What is done about an intercept; the default ends the guest. */
 extern void (*vtl1_on_intercept)(struct hv_message *m, struct gprs *g);
@@ -127,7 +133,7 @@ struct plan {
         uint64_t poison;
         unsigned patience;
         unsigned count;
-        uint64_t rip; /* VTL0's, by GetVpRegisters, at the last one */
+        uint64_t rip;            /* VTL0's, by GetVpRegisters, at the last one */
         unsigned size[PLAN_LOG]; /* PayloadSize */
         uint32_t type[PLAN_LOG];
         struct hv_memory_intercept log[PLAN_LOG];

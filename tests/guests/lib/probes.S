@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Single instructions with known addresses, for tests of intercepts. Each function is called from C; the label
- * NAME_insn is the instruction that matters, NAME_next the one behind it.
+ * Single instructions with known addresses, for tests of intercepts. Each function is called from
+ * C; the label NAME_insn is the instruction that matters, NAME_next the one behind it.
  */
         .text
         .code64
@@ -25,7 +25,8 @@ probe_store_insn:
 probe_store_next:
         ret
 
-        /* uint64_t (const void *from): another length and another addressing form, RAX + 8 * index 0 */
+        /* uint64_t (const void *from): another length and another addressing form, RAX + 8 *
+         * index 0 */
         probe   probe_load_long
         xorl    %ecx, %ecx
 probe_load_long_insn:
@@ -76,8 +77,8 @@ probe_fetch_next:
         ret
 
         /*
-         * void (void *stack_top, volatile uint32_t *icr, uint32_t icr_low): sends itself an interrupt or NMI through
-         * the xAPIC and takes it on the given stack.
+         * void (void *stack_top, volatile uint32_t *icr, uint32_t icr_low): sends itself an
+         * interrupt or NMI through the xAPIC and takes it on the given stack.
          */
         probe   probe_event
         movq    %rsp, %rax
@@ -106,7 +107,8 @@ probe_ud_insn:
 probe_ud_next:
         ud2
 
-        /* void (void *stack_top, const void *from): a load with that stack; does not come back but by a guard */
+        /* void (void *stack_top, const void *from): a load with that stack; does not come back
+         * but by a guard */
         probe   probe_stack_load
         movq    %rdi, %rsp
 probe_stack_load_insn:
@@ -151,7 +153,8 @@ probe_movs_next:
         movq    %rdi, %rax
         ret
 
-        /* uint64_t (void *stack_top, const void *from): PUSH of a memory operand; what RSP is afterwards */
+        /* uint64_t (void *stack_top, const void *from): PUSH of a memory operand; what RSP is
+         * afterwards */
         probe   probe_push_memory
         movq    %rsp, %rcx
         movq    %rdi, %rsp

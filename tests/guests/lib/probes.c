@@ -11,12 +11,14 @@ void check_intercept(unsigned n, const struct expected *e, const char *what) {
         if (!ok(plan.count > n && n < PLAN_LOG, "%s: intercepted", what))
                 return;
         is(plan.type[n], HV_MESSAGE_GPA_INTERCEPT, "%s: message type", what);
-        ok(plan.size[n] == 0x50 || plan.size[n] == 240, "%s: payload of %u bytes", what, plan.size[n]);
+        ok(plan.size[n] == 0x50 || plan.size[n] == 240, "%s: payload of %u bytes", what,
+           plan.size[n]);
         is(i->header.access_type, e->access, "%s: access type", what);
         is(i->gpa, e->gpa, "%s: GPA", what);
         is(i->header.vp_index, this_cpu()->index, "%s: VP", what);
         if (e->gva != 0) {
-                is(i->memory_access_info & HV_MEMORY_ACCESS_GVA_VALID, HV_MEMORY_ACCESS_GVA_VALID, "%s: GVA valid", what);
+                is(i->memory_access_info & HV_MEMORY_ACCESS_GVA_VALID, HV_MEMORY_ACCESS_GVA_VALID,
+                   "%s: GVA valid", what);
                 is(i->gva, e->gva, "%s: GVA", what);
         }
         if (e->insn == 0)
@@ -29,9 +31,10 @@ void check_intercept(unsigned n, const struct expected *e, const char *what) {
                 return;
         }
         is(length, e->next - e->insn, "%s: instruction length", what);
-        ok(i->instruction_byte_count >= length && i->instruction_byte_count <= 16, "%s: %u instruction bytes", what,
-           i->instruction_byte_count);
-        is(memcmp(i->instruction_bytes, (const void *)e->insn, e->next - e->insn), 0, "%s: the right ones", what);
+        ok(i->instruction_byte_count >= length && i->instruction_byte_count <= 16,
+           "%s: %u instruction bytes", what, i->instruction_byte_count);
+        is(memcmp(i->instruction_bytes, (const void *) e->insn, e->next - e->insn), 0,
+           "%s: the right ones", what);
 }
 
 /* The parts that hold for every intercept from CPL 0 of 64-bit code. */

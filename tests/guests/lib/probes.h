@@ -36,6 +36,7 @@ struct expected {
         enum hv_intercept_access access;
 };
 
-/* Message @n is there and says this; precise: with RIP at the instruction, its length and bytes, and the GVA. */
+/* Message @n is there and says this; precise: with RIP at the instruction, its length and bytes,
+ * and the GVA. */
 void check_intercept(unsigned n, const struct expected *e, const char *what);
 void check_intercept_state(unsigned n, const char *what);

@@ -37,7 +37,7 @@ size_t strlen(const char *s) {
 int strncmp(const char *a, const char *b, size_t n) {
         for (; n > 0; n--, a++, b++) {
                 if (*a != *b)
-                        return (uint8_t)*a < (uint8_t)*b ? -1 : 1;
+                        return (uint8_t) *a < (uint8_t) *b ? -1 : 1;
                 if (*a == '\0')
                         return 0;
         }

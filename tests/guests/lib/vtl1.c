@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * VTL1: from HV_INITIAL_VP_CONTEXT to a loop that serves secure calls and intercepts, and VTL0's side of it.
+ * VTL1: from HV_INITIAL_VP_CONTEXT to a loop that serves secure calls and intercepts, and VTL0's
+ * side of it.
  */
 #include "hv.h"
 
@@ -15,44 +16,47 @@ bool vtl1_x2apic = true;
 struct plan plan;
 static bool plan_set;
 
-/* The same map as VTL0's, in tables that VTL0 does not walk; the window needs no 4 KiB pages here. */
+/* The same map as VTL0's, in tables that VTL0 does not walk; the window needs no 4 KiB pages
+ * here. */
 static void vtl1_tables(void) {
         if (vtl1_pml4[0] != 0)
                 return;
         memcpy(vtl1_pd, boot_pd, sizeof(vtl1_pd));
         vtl1_pd[0][WINDOW >> 21] = WINDOW | PTE_LARGE | PTE_USER | PTE_WRITE | PTE_PRESENT;
         for (unsigned i = 0; i < 4; i++)
-                vtl1_pdpt[i] = (uint64_t)vtl1_pd[i] | PTE_USER | PTE_WRITE | PTE_PRESENT;
-        vtl1_pml4[0] = (uint64_t)vtl1_pdpt | PTE_USER | PTE_WRITE | PTE_PRESENT;
+                vtl1_pdpt[i] = (uint64_t) vtl1_pd[i] | PTE_USER | PTE_WRITE | PTE_PRESENT;
+        vtl1_pml4[0] = (uint64_t) vtl1_pdpt | PTE_USER | PTE_WRITE | PTE_PRESENT;
 }
 
 void vtl1_context(unsigned index, struct hv_initial_vp_context *ret) {
         struct cpu *c = &cpus[1][index];
-        const struct hv_x64_segment_register data = { .limit = 0xffffffff, .selector = KERNEL_DS, .attributes = 0xc093 };
+        const struct hv_x64_segment_register data = { .limit = 0xffffffff,
+                                                      .selector = KERNEL_DS,
+                                                      .attributes = 0xc093 };
         const struct hv_x64_segment_register null = { 0 };
 
         cpu_prepare(1, index);
         vtl1_tables();
         *ret = (struct hv_initial_vp_context){
-                .rip = (uint64_t)vtl1_entry,
-                .rsp = (uint64_t)(c->stack + STACK_SIZE),
+                .rip = (uint64_t) vtl1_entry,
+                .rsp = (uint64_t) (c->stack + STACK_SIZE),
                 .rflags = RFLAGS_FIXED,
                 .cs = { .limit = 0xffffffff, .selector = KERNEL_CS, .attributes = 0xa09b },
                 .ds = data,
                 .es = data,
                 .ss = data,
                 .fs = null,
-                .gs = { .base = (uint64_t)c, .limit = 0xffffffff, .attributes = 0xc093 },
-                .tr = { .base = (uint64_t)&c->tss,
+                .gs = { .base = (uint64_t) c, .limit = 0xffffffff, .attributes = 0xc093 },
+                .tr = { .base = (uint64_t) &c->tss,
                         .limit = sizeof(struct tss) - 1,
                         .selector = TSS_SELECTOR,
                         .attributes = 0x008b },
                 .ldtr = { .attributes = 0x0082 },
-                .idtr = { .limit = 4095, .base = (uint64_t)trap_idt(1) },
-                .gdtr = { .limit = sizeof(c->gdt) - 1, .base = (uint64_t)c->gdt },
+                .idtr = { .limit = 4095, .base = (uint64_t) trap_idt(1) },
+                .gdtr = { .limit = sizeof(c->gdt) - 1, .base = (uint64_t) c->gdt },
                 .efer = rdmsr(MSR_EFER),
                 .cr0 = read_cr0(),
-                .cr3 = (uint64_t)vtl1_pml4,
+                .cr3 = (uint64_t) vtl1_pml4,
                 .cr4 = read_cr4(),
                 .msr_cr_pat = rdmsr(MSR_PAT),
         };
@@ -67,8 +71,8 @@ void vtl1_setup(void) {
         struct cpu *c = this_cpu();
 
         hv_open();
-        wrmsr(HV_MSR_VP_ASSIST_PAGE, (uint64_t)c->assist | HV_MSR_PAGE_ENABLE);
-        wrmsr(HV_MSR_SIMP, (uint64_t)c->simp | HV_MSR_PAGE_ENABLE);
+        wrmsr(HV_MSR_VP_ASSIST_PAGE, (uint64_t) c->assist | HV_MSR_PAGE_ENABLE);
+        wrmsr(HV_MSR_SIMP, (uint64_t) c->simp | HV_MSR_PAGE_ENABLE);
         irq_set(VECTOR_SINT0, on_sint0);
         wrmsr(HV_MSR_SINT0, VECTOR_SINT0 | HV_SINT_AUTO_EOI);
         wrmsr(HV_MSR_SCONTROL, 1);
@@ -76,13 +80,14 @@ void vtl1_setup(void) {
 }
 
 bool vtl1_call_default(struct gprs *g) {
-        uint64_t (*fn)(uint64_t) = (uint64_t (*)(uint64_t))g->rdi;
+        uint64_t (*fn)(uint64_t) = (uint64_t(*)(uint64_t)) g->rdi;
 
         g->rdx = fn(g->rsi);
         return true;
 }
 
-/* An entry that VTL0 did not ask for: take the interrupts, then look at the message that may have come with them. */
+/* An entry that VTL0 did not ask for: take the interrupts, then look at the message that may
+ * have come with them. */
 static void vtl1_interrupted(struct gprs *g) {
         struct cpu *c = this_cpu();
         struct hv_message *m = &c->simp->slot[HV_SYNIC_INTERCEPTION_SINT_INDEX];
@@ -135,7 +140,7 @@ void vtl_call(struct gprs *g) {
 uint64_t vtl1_run(uint64_t (*fn)(uint64_t arg), uint64_t arg) {
         struct gprs g = gprs_zero();
 
-        g.rdi = (uint64_t)fn;
+        g.rdi = (uint64_t) fn;
         g.rsi = arg;
         vtl_call(&g);
         return g.rdx;
@@ -184,14 +189,14 @@ uint64_t vtl1_peek(uint64_t gpa) {
 }
 
 uint64_t vtl1_poke(uint64_t poke) {
-        const struct poke *p = (const struct poke *)poke;
+        const struct poke *p = (const struct poke *) poke;
 
         poke64(p->gpa, p->value);
         return 0;
 }
 
 uint64_t vtl1_fill(uint64_t poke) {
-        const struct poke *p = (const struct poke *)poke;
+        const struct poke *p = (const struct poke *) poke;
         uint64_t to = p->gpa & ~0xfffull, n = HV_PAGE_SIZE / 8;
 
         __asm__ volatile("rep stosq" : "+D"(to), "+c"(n) : "a"(p->value) : "memory");
@@ -199,18 +204,21 @@ uint64_t vtl1_fill(uint64_t poke) {
 }
 
 static uint64_t vtl1_compare(uint64_t poke) {
-        const struct poke *p = (const struct poke *)poke;
+        const struct poke *p = (const struct poke *) poke;
         uint64_t at = p->gpa & ~0xfffull, n = HV_PAGE_SIZE / 8;
         bool equal;
 
-        __asm__ volatile("repe scasq" : "+D"(at), "+c"(n), "=@cce"(equal) : "a"(p->value) : "memory");
+        __asm__ volatile("repe scasq"
+                         : "+D"(at), "+c"(n), "=@cce"(equal)
+                         : "a"(p->value)
+                         : "memory");
         return equal;
 }
 
 bool vtl1_page_is(uint64_t gpa, uint64_t value) {
         struct poke p = { gpa, value };
 
-        return vtl1_run(vtl1_compare, (uint64_t)&p);
+        return vtl1_run(vtl1_compare, (uint64_t) &p);
 }
 
 struct protect_request {
@@ -220,7 +228,7 @@ struct protect_request {
 };
 
 static uint64_t vtl1_protect(uint64_t arg) {
-        const struct protect_request *r = (const struct protect_request *)arg;
+        const struct protect_request *r = (const struct protect_request *) arg;
         uint64_t gpns[64];
         unsigned n = r->n < ELEMENTSOF(gpns) ? r->n : ELEMENTSOF(gpns);
 
@@ -232,7 +240,7 @@ static uint64_t vtl1_protect(uint64_t arg) {
 uint64_t protect(uint64_t gpa, unsigned n, uint32_t flags) {
         struct protect_request r = { gpa, n, flags };
 
-        return vtl1_run(vtl1_protect, (uint64_t)&r);
+        return vtl1_run(vtl1_protect, (uint64_t) &r);
 }
 
 void plan_start(enum plan_action action) {
@@ -249,14 +257,15 @@ static void plan_open(uint64_t gpa) {
                 bail_out("VTL1 cannot open GPA 0x%lx again: status 0x%x", gpa, HV_RESULT_STATUS(r));
 }
 
-/* Default handler: does what the test planned. Without a plan, an intercept is a bug of the host or of the test. */
+/* Default handler: does what the test planned. Without a plan, an intercept is a bug of the host
+ * or of the test. */
 static void plan_intercept(struct hv_message *m, struct gprs *g) {
-        const struct hv_memory_intercept *i = (const void *)m->payload;
+        const struct hv_memory_intercept *i = (const void *) m->payload;
         unsigned n = plan.count++;
 
         if (m->message_type != HV_MESSAGE_GPA_INTERCEPT || !plan_set)
-                bail_out("unexpected message 0x%x: GPA 0x%lx, access %u, VTL0's RIP 0x%lx", m->message_type, i->gpa,
-                         i->header.access_type, i->header.rip);
+                bail_out("unexpected message 0x%x: GPA 0x%lx, access %u, VTL0's RIP 0x%lx",
+                         m->message_type, i->gpa, i->header.access_type, i->header.rip);
         if (n >= PLAN_STORM)
                 bail_out("intercepts without end: GPA 0x%lx, access %u, VTL0's RIP 0x%lx", i->gpa,
                          i->header.access_type, i->header.rip);
@@ -273,7 +282,8 @@ static void plan_intercept(struct hv_message *m, struct gprs *g) {
                 g->rax = plan.poison;
                 /* fall through */
         case PLAN_SKIP:
-                if (hv_set(VTL0, HV_X64_REGISTER_RIP, i->header.rip + (i->header.instruction_length & 0xf)) !=
+                if (hv_set(VTL0, HV_X64_REGISTER_RIP,
+                           i->header.rip + (i->header.instruction_length & 0xf)) !=
                     HV_STATUS_SUCCESS)
                         bail_out("VTL1 cannot write VTL0's RIP");
                 break;
