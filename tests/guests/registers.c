@@ -268,10 +268,10 @@ static void test_config(void) {
         is(set(VTL_SELF, config, mask | 1ull << 63, 0), HV_STATUS_INVALID_REGISTER_VALUE, "bit 63");
         is(set(VTL_SELF, config, mask | HV_VSM_DENY_LOWER_VTL_STARTUP, 0),
            HV_STATUS_INVALID_REGISTER_VALUE, "DenyLowerVtlStartup");
-        is(set(VTL_SELF, config, 0x2 << 1, 0), HV_STATUS_INVALID_REGISTER_VALUE,
-           "default mask W without R");
-        is(set(VTL_SELF, config, 0x1 << 1, 0), HV_STATUS_INVALID_REGISTER_VALUE,
-           "default mask without W");
+        is(set(VTL_SELF, config, 0x2 << 1 | HV_VSM_ENABLE_VTL_PROTECTION, 0),
+           HV_STATUS_INVALID_REGISTER_VALUE, "default mask W without R");
+        is(set(VTL_SELF, config, 0x1 << 1 | HV_VSM_ENABLE_VTL_PROTECTION, 0),
+           HV_STATUS_INVALID_REGISTER_VALUE, "default mask without W");
         is(set(VTL_SELF, config, mask | HV_VSM_ENABLE_VTL_PROTECTION, 0), 0, "protection enabled");
         is(get(VTL_SELF, config), mask | HV_VSM_ENABLE_VTL_PROTECTION, "reads back");
         is(set(VTL_SELF, config, mask, 0), HV_STATUS_INVALID_REGISTER_VALUE,
