@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "util.h"
+#include "util/util.h"
 
 /* The guest-physical map of the machine, as on a PC. */
 #define BOOT_LOW_END 0x0009fc00u    /* base memory ends here, the EBDA page fills up to 640 KiB */

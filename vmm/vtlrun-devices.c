@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "util.h"
+#include "util/util.h"
 #include "vtlrun-devices.h"
 
 #define UART_PORT 0x3f8u

@@ -4,7 +4,7 @@
  * A 16550A at 0x3f8. Bytes written are output at once; bytes received wait in the 16-byte FIFO.
  */
 
-#include "util.h"
+#include "util/util.h"
 #include "vtlrun-devices.h"
 
 enum {
