@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 
-#include "daemon/probe-guest.h"
+#include "vtl/kvm-probe.h"
 #include "daemon/probe.h"
 #include "util/log.h"
 #include "util/util.h"

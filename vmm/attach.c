@@ -41,7 +41,7 @@ static int check_reply(struct attach_client *c, const struct vtl_message *h, siz
         return h->error > 0 && h->error < 4096 ? -(int) h->error : -EPROTO;
 }
 
-/* One command and its reply. @reply_len bytes of payload are expected exactly, and a descriptor when @ret_fd is given. */
+/* One command and its reply: exactly @reply_len bytes of payload, and a descriptor when @ret_fd is given. */
 static int transact(struct attach_client *c, uint16_t command, const void *payload, size_t len, const int *fds,
                     size_t n_fds, void *reply, size_t reply_len, int *ret_fd) {
         union {

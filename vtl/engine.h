@@ -22,6 +22,8 @@ int vtl_msr_write(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value)
 void vtl_send_ipi(struct vtl_vp *vp, const struct lapic_ipi *ipi);
 
 /* transition.c: moving between the levels. */
+/* Puts the context of EnableVpVtl into VTL1's vCPU; -EINVAL when no CPU would run on it. */
+int vtl_apply_context(struct vtl_vp *vp);
 int vtl_enter_vtl1(struct vtl_vp *vp, enum hv_vtl_entry_reason reason);
 int vtl_leave_vtl1(struct vtl_vp *vp, bool fast);
 /* A VTL call or return that the guest asked for: 0 done, 1 for #UD, negative errno. */
@@ -35,7 +37,9 @@ int vtl_rewind_out(struct vtl_vp *vp, unsigned offset);
 /* intercept.c: an access that VTL1 forbids. */
 int vtl_serve_fault(struct vtl_vp *vp);
 int vtl_serve_mmio(struct vtl_vp *vp, const struct vtl_exit *exit);
-/* What VTL1 may have allowed by now: stores that were held back. */
+/* Tells VTL1 about stores that were held back, once their instruction is finished. */
+int vtl_report_stores(struct vtl_vp *vp);
+/* Carries out those that VTL1 allows by now. */
 void vtl_commit_stores(struct vtl_vp *vp);
 
 /* registers.c: virtual registers. Answers are HV_STATUS, or a negative errno. */

@@ -74,7 +74,8 @@ struct plane_ops {
         /* Registers of one plane of the VP. For the active plane REGS and SREGS reflect the last exit. */
         int (*get)(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, void *buf, size_t len);
         int (*set)(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, const void *buf, size_t len);
-        /* Brings a plane's vCPU to an instruction boundary (design "Rule of completion"). */
+        /* Brings a plane's vCPU to an instruction boundary (design "Rule of completion"). Changed registers of the active
+         * plane are applied first; its registers are then those after the instruction. */
         int (*complete)(void *ctx, unsigned vp, unsigned plane);
         /* Takes back a load that KVM emulated and that is to be refused: finishes it with zeros, lets nothing of what
          * follows reach a device, and restores the registers as they were at the exit (kvm-findings 1). */
@@ -82,7 +83,7 @@ struct plane_ops {
         /* Moves the shared state to @plane and makes it the one that runs next. */
         int (*switch_to)(void *ctx, unsigned vp, unsigned plane, unsigned flags);
         int (*inject)(void *ctx, unsigned vp, unsigned plane, const struct plane_injection *inj);
-        /* All or nothing: -ENOMEM leaves every page as it was. */
+        /* -ENOMEM: too many mappings; some of the ranges may have been changed, the caller puts them back. */
         int (*protect)(void *ctx, unsigned vp, unsigned plane, const struct plane_range *r, size_t n);
         /* Puts page @page of the overlay memory over @gpn for one plane, or takes it off (PLANE_OVERLAY_NONE). @access is
          * what the plane may do with what it then sees there. */

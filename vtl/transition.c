@@ -31,7 +31,7 @@ static struct kvm_segment segment_of(const struct hv_x64_segment_register *s) {
 }
 
 /* VTL1's registers from the context of EnableVpVtl; the rest of its private state is at reset (vsm.md 5.2). */
-static int apply_context(struct vtl_vp *vp) {
+int vtl_apply_context(struct vtl_vp *vp) {
         struct vtl_partition *p = vp->partition;
         const struct hv_initial_vp_context *c = &vp->context;
         struct plane_msr pat = { .index = 0x277, .value = c->msr_cr_pat ? c->msr_cr_pat : PAT_RESET };
@@ -75,11 +75,7 @@ static int apply_context(struct vtl_vp *vp) {
         regs.rip = c->rip;
         regs.rsp = c->rsp;
         regs.rflags = c->rflags | 2;
-        r = vtl_op(p, set, 1, PLANE_REGS, &regs, sizeof(regs));
-        if (r < 0)
-                return r;
-        vp->context_pending = false;
-        return 0;
+        return vtl_op(p, set, 1, PLANE_REGS, &regs, sizeof(regs));
 }
 
 int vtl_enter_vtl1(struct vtl_vp *vp, enum hv_vtl_entry_reason reason) {
@@ -87,9 +83,15 @@ int vtl_enter_vtl1(struct vtl_vp *vp, enum hv_vtl_entry_reason reason) {
         int r;
 
         if (vp->context_pending) {
-                r = apply_context(vp);
+                r = vtl_apply_context(vp);
+                if (r == -EINVAL) {
+                        /* No CPU runs on such a context: what a triple fault would be (vsm.md 7.4). */
+                        vp->ctl->action.kind = VTL_ACTION_SHUTDOWN;
+                        return 0;
+                }
                 if (r < 0)
                         return r;
+                vp->context_pending = false;
         }
         r = vtl_op(p, switch_to, 1, PLANE_SWITCH_EXACT);
         if (r < 0)
@@ -162,16 +164,11 @@ int vtl_guest_switch(struct vtl_vp *vp, bool is_return, uint64_t input) {
 
 int vtl_rewind_out(struct vtl_vp *vp, unsigned offset) {
         struct kvm_regs *regs = &vp->ctl->regs;
-        uint64_t rax = regs->rax, rcx = regs->rcx, rdx = regs->rdx;
         int r;
 
         r = vtl_op(vp->partition, complete, vp->active_vtl);
         if (r < 0)
                 return r;
-        /* What complete() read back is as it was at the exit; keep what the call changed. */
-        regs->rax = rax;
-        regs->rcx = rcx;
-        regs->rdx = rdx;
         regs->rip = (regs->rip & ~0xfffull) | offset;
         vp->ctl->regs_dirty |= KVM_SYNC_X86_REGS;
         return 0;

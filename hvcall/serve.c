@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "hvcall/hvcall.h"
+#include "hvcall/serve.h"
+#include "util/util.h"
+#include "vtl/cpuid.h"
+#include "vtl/engine.h"
+#include "vtl/hvpage.h"
+#include "vtl/memory.h"
+#include "vtl/switch.h"
+
+#define CR0_PE 1u
+#define RFLAGS_VM (1u << 17)
+#define XSAVE_XMM_OFFSET 160
+#define XSAVE_BV_OFFSET 512
+#define XSTATE_SSE 2ull
+
+/* Parameters must lie in RAM, not on an overlay page, with the caller's rights; else the input is invalid. */
+static int memory_status(const struct vtl_vp *vp, uint64_t gpa, int r) {
+        if (r == -EFAULT || r == -EACCES || vtl_overlay_find(vp->partition, vp->active_vtl, gpa >> HV_PAGE_SHIFT))
+                return HV_STATUS_INVALID_HYPERCALL_INPUT;
+        return r;
+}
+
+static int io_read(void *userdata, uint64_t gpa, void *buf, uint32_t len) {
+        const struct vtl_vp *vp = userdata;
+
+        return memory_status(vp, gpa, vtl_memory_read(vp->partition, vp->active_vtl, gpa, buf, len,
+                                                      HV_MAP_GPA_READABLE));
+}
+
+static int io_write(void *userdata, uint64_t gpa, const void *buf, uint32_t len) {
+        const struct vtl_vp *vp = userdata;
+
+        return memory_status(vp, gpa, vtl_memory_write(vp->partition, vp->active_vtl, gpa, buf, len,
+                                                       HV_MAP_GPA_WRITABLE));
+}
+
+static int io_probe_write(void *userdata, uint64_t gpa, uint32_t len) {
+        const struct vtl_vp *vp = userdata;
+
+        return memory_status(vp, gpa, vtl_memory_probe(vp->partition, vp->active_vtl, gpa, len,
+                                                       HV_MAP_GPA_WRITABLE));
+}
+
+static int io_get_xmm(void *userdata, uint8_t xmm[HV_XMM_PAIRS][16]) {
+        const struct vtl_vp *vp = userdata;
+        struct kvm_xsave x;
+        int r = vtl_op(vp->partition, get, vp->active_vtl, PLANE_XSAVE, &x, sizeof(x));
+
+        if (r == 0)
+                memcpy(xmm, (uint8_t *) &x + XSAVE_XMM_OFFSET, HV_XMM_PAIRS * 16);
+        return r;
+}
+
+static int io_set_xmm(void *userdata, const uint8_t xmm[HV_XMM_PAIRS][16]) {
+        const struct vtl_vp *vp = userdata;
+        struct vtl_partition *p = vp->partition;
+        struct kvm_xsave x;
+        uint64_t bv;
+        int r = vtl_op(p, get, vp->active_vtl, PLANE_XSAVE, &x, sizeof(x));
+
+        if (r < 0)
+                return r;
+        memcpy((uint8_t *) &x + XSAVE_XMM_OFFSET, xmm, HV_XMM_PAIRS * 16);
+        memcpy(&bv, (uint8_t *) &x + XSAVE_BV_OFFSET, sizeof(bv));
+        bv |= XSTATE_SSE;
+        memcpy((uint8_t *) &x + XSAVE_BV_OFFSET, &bv, sizeof(bv));
+        return vtl_op(p, set, vp->active_vtl, PLANE_XSAVE, &x, sizeof(x));
+}
+
+/* Somebody waits for this VP: let interrupts in between two elements (vsm.md 2.7). */
+static bool io_should_yield(void *userdata) {
+        const struct vtl_vp *vp = userdata;
+
+        return atomic_load(&vp->ctl->kicked) != 0;
+}
+
+static int io_vtl_switch(void *userdata, bool is_return, uint64_t input) {
+        int r = vtl_guest_switch(userdata, is_return, input);
+
+        return r < 0 ? r : r > 0 ? HV_DISPATCH_UD : HV_DISPATCH_SWITCHED;
+}
+
+int hvcall_serve(struct vtl_vp *vp) {
+        struct vtl_control_vp *ctl = vp->ctl;
+        struct kvm_regs *regs = &ctl->regs;
+        const struct kvm_sregs *s = &ctl->sregs;
+        /* The engine writes 64-bit values: __u64 of the KVM structures and uint64_t are one size, not one type. */
+        uint64_t r[7] = { regs->rax, regs->rbx, regs->rcx, regs->rdx, regs->rsi, regs->rdi, regs->r8 };
+        struct hv_io io = {
+                .long_mode = vtl_long_mode(s),
+                .protected_mode = (s->cr0 & CR0_PE) && !(regs->rflags & RFLAGS_VM),
+                .cpl = (uint8_t) vtl_cpl(s),
+                .privileges = VTL_PRIVILEGES,
+                .xmm_input = true,
+                .xmm_output = true,
+                .rax = &r[0], .rbx = &r[1], .rcx = &r[2], .rdx = &r[3], .rsi = &r[4], .rdi = &r[5], .r8 = &r[6],
+                .read = io_read,
+                .write = io_write,
+                .probe_write = io_probe_write,
+                .get_xmm = io_get_xmm,
+                .set_xmm = io_set_xmm,
+                .should_yield = io_should_yield,
+                .vtl_switch = io_vtl_switch,
+                .userdata = vp,
+        };
+        uint32_t port = ctl->exit.port;
+        int offset = hvpage_out_offset(port, regs->rip), d;
+
+        if (offset < 0)
+                return -EINVAL; /* the library sends only what comes from an entry of the page */
+        d = hv_dispatch(hv_calls, hv_calls_n, &io, vp);
+        if (d < 0)
+                return d;
+        switch (d) {
+        case HV_DISPATCH_DONE:
+        case HV_DISPATCH_RETRY:
+                /* Only what the ABI changes: registers that a call wrote by name are in ctl->regs already. */
+                regs->rax = r[0];
+                if (d == HV_DISPATCH_RETRY)
+                        regs->rcx = r[2];
+                if (!io.long_mode)
+                        regs->rdx = r[3];
+                ctl->regs_dirty |= KVM_SYNC_X86_REGS;
+                return d == HV_DISPATCH_RETRY ? vtl_rewind_out(vp, (unsigned) offset) : 0;
+        case HV_DISPATCH_UD:
+                return vtl_inject_ud(vp, (unsigned) offset);
+        default:
+                return 0;
+        }
+}

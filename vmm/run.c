@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * In place of ioctl(KVM_RUN): runs the active plane, does the hot path itself, takes what is the engine's to the
+ * engine, and shows the VMM only what is the VMM's.
+ */
+
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+#include "vmm/internal.h"
+#include "vtl/hvpage.h"
+#include "vtl/switch.h"
+
+#define HALT_POLL_MS 10
+#define IO_DATA_MAX 4096u
+
+/* KVM_SET_SIGNAL_MASK: in the guest the thread's mask holds, without the library's signal. */
+static int set_signal_mask(struct vtlvmm_vcpu *c, const sigset_t *mask) {
+        struct {
+                struct kvm_signal_mask head;
+                uint8_t set[8];
+        } __attribute__((packed)) m = { .head.len = sizeof(m.set) };
+
+        memcpy(m.set, mask, sizeof(m.set));
+        for (unsigned plane = 0; plane < PLANE_MAX; plane++)
+                if (ioctl(c->vp->plane[plane].fd, KVM_SET_SIGNAL_MASK, &m) < 0)
+                        return -errno;
+        return 0;
+}
+
+/*
+ * The kick: somebody writes to the VP's pipe, the kernel signals this thread, the signal is blocked everywhere but in
+ * KVM_RUN. So one that comes at any other time makes the next KVM_RUN return at once, at an instruction boundary.
+ */
+static int set_up_thread(struct vtlvmm_vcpu *c) {
+        struct f_owner_ex owner = { .type = F_OWNER_TID, .pid = (pid_t) syscall(SYS_gettid) };
+        int sig = c->vtlvmm->signal, r;
+        sigset_t blocked, in_guest;
+
+        (void) sigemptyset(&blocked);
+        (void) sigaddset(&blocked, sig);
+        r = pthread_sigmask(SIG_BLOCK, &blocked, &c->wait_mask);
+        if (r != 0)
+                return -r;
+        in_guest = c->wait_mask;
+        (void) sigdelset(&in_guest, sig);
+        (void) sigaddset(&c->wait_mask, sig);
+        r = set_signal_mask(c, &in_guest);
+        if (r < 0)
+                return r;
+        if (fcntl(c->kick_read, F_SETSIG, sig) < 0 || fcntl(c->kick_read, F_SETOWN_EX, &owner) < 0 ||
+            fcntl(c->kick_read, F_SETFL, O_NONBLOCK | O_ASYNC) < 0)
+                return -errno;
+        /* One that came before the pipe knew its owner made no signal. */
+        if (atomic_load(&c->vp->ctl->kicked))
+                (void) syscall(SYS_tgkill, getpid(), owner.pid, sig);
+        c->started = true;
+        return 0;
+}
+
+static void drain_kicks(struct vtlvmm_vcpu *c) {
+        static const struct timespec now;
+        char bytes[64];
+        sigset_t set;
+
+        (void) sigemptyset(&set);
+        (void) sigaddset(&set, c->vtlvmm->signal);
+        while (read(c->kick_read, bytes, sizeof(bytes)) > 0)
+                ;
+        while (sigtimedwait(&set, NULL, &now) > 0)
+                ;
+}
+
+/* ---- Exits made in VTL1 that are the VMM's: it knows only VTL0's kvm_run ---- */
+
+static size_t io_bytes(const struct kvm_run *run) {
+        return MIN((size_t) run->io.size * run->io.count, (size_t) IO_DATA_MAX);
+}
+
+static void show_exit(struct vtlvmm_vcpu *c) {
+        struct kvm_run *to = c->vp->plane[0].run, *from = c->vp->plane[1].run;
+
+        to->exit_reason = from->exit_reason;
+        memcpy(to->padding, from->padding, sizeof(to->padding));
+        if (from->exit_reason == KVM_EXIT_IO) {
+                to->io.data_offset = 0;
+                /* The data page lies at the same place in both kvm_run areas. */
+                to->io.data_offset = from->io.data_offset;
+                memcpy((uint8_t *) to + to->io.data_offset, (uint8_t *) from + from->io.data_offset,
+                       io_bytes(from));
+        }
+        c->shown = true;
+}
+
+static void take_answer(struct vtlvmm_vcpu *c) {
+        struct kvm_run *from = c->vp->plane[0].run, *to = c->vp->plane[1].run;
+
+        c->shown = false;
+        switch (to->exit_reason) {
+        case KVM_EXIT_IO:
+                if (to->io.direction == KVM_EXIT_IO_IN)
+                        memcpy((uint8_t *) to + to->io.data_offset, (uint8_t *) from + to->io.data_offset,
+                               io_bytes(to));
+                break;
+        case KVM_EXIT_MMIO:
+                if (!to->mmio.is_write)
+                        memcpy(to->mmio.data, from->mmio.data, sizeof(to->mmio.data));
+                break;
+        case KVM_EXIT_X86_RDMSR:
+        case KVM_EXIT_X86_WRMSR:
+                to->msr.error = from->msr.error;
+                to->msr.data = from->msr.data;
+                break;
+        default:
+                break;
+        }
+}
+
+/* ---- Whose exit is it? ---- */
+
+enum owner { OWNER_VMM, OWNER_ENGINE, OWNER_NOBODY };
+
+static enum owner classify_io(struct vtlvmm_vcpu *c, struct kvm_run *run, struct vtl_exit *e) {
+        if (run->io.direction != KVM_EXIT_IO_OUT || run->io.size != 1 || run->io.count != 1 ||
+            !hvpage_is_port(run->io.port) || hvpage_out_offset(run->io.port, run->s.regs.regs.rip) < 0)
+                return OWNER_VMM;
+        e->kind = VTL_EXIT_HYPERCALL;
+        e->port = run->io.port;
+        return OWNER_ENGINE;
+}
+
+static enum owner classify_mmio(struct vtlvmm_vcpu *c, struct kvm_run *run, struct vtl_exit *e) {
+        uint64_t gpa = run->mmio.phys_addr;
+
+        /* RAM that KVM emulates an access to, or VTL1's APIC: never the VMM's (design section 6). */
+        if (!plane_stock_ram(&c->vtlvmm->planes, gpa) &&
+            !(e->plane == 1 && gpa >> HV_PAGE_SHIFT == run->s.regs.sregs.apic_base >> HV_PAGE_SHIFT))
+                return OWNER_VMM;
+        e->kind = VTL_EXIT_MMIO;
+        e->gpa = gpa;
+        e->len = MIN(run->mmio.len, (uint32_t) sizeof(run->mmio.data));
+        e->is_write = run->mmio.is_write != 0;
+        if (e->is_write)
+                memcpy(&e->data, run->mmio.data, e->len);
+        return OWNER_ENGINE;
+}
+
+static enum owner classify_msr(struct vtlvmm_vcpu *c, struct kvm_run *run, struct vtl_exit *e) {
+        if (e->plane == 0 && (run->msr.index < HV_MSR_FIRST || run->msr.index > HV_MSR_LAST))
+                return OWNER_VMM;
+        e->kind = run->exit_reason == KVM_EXIT_X86_RDMSR ? VTL_EXIT_RDMSR : VTL_EXIT_WRMSR;
+        e->msr = run->msr.index;
+        e->data = run->msr.data;
+        return OWNER_ENGINE;
+}
+
+static enum owner classify(struct vtlvmm_vcpu *c, int r, struct vtl_exit *e) {
+        struct stock_vp *vp = c->vp;
+        struct kvm_run *run = vp->plane[vp->active].run;
+
+        *e = (struct vtl_exit) { .plane = vp->active, .if_flag = run->if_flag,
+                                 .ready_for_injection = run->ready_for_interrupt_injection,
+                                 .cr8 = (uint8_t) run->cr8 };
+        if (r == -EFAULT) {
+                e->kind = VTL_EXIT_FAULT;
+                return OWNER_ENGINE;
+        }
+        if (r < 0)
+                return OWNER_VMM;
+        switch (run->exit_reason) {
+        case KVM_EXIT_IO:
+                return classify_io(c, run, e);
+        case KVM_EXIT_MMIO:
+                return classify_mmio(c, run, e);
+        case KVM_EXIT_X86_RDMSR:
+        case KVM_EXIT_X86_WRMSR:
+                return classify_msr(c, run, e);
+        case KVM_EXIT_HLT:
+                e->kind = VTL_EXIT_HALT;
+                break;
+        case KVM_EXIT_SET_TPR:
+                if (vp->active == 1 && vp->ctl->lapic_idle)
+                        return OWNER_NOBODY; /* nothing waits for the lower priority */
+                e->kind = VTL_EXIT_TPR;
+                break;
+        case KVM_EXIT_IRQ_WINDOW_OPEN:
+                e->kind = VTL_EXIT_IRQ_WINDOW;
+                break;
+        default:
+                return OWNER_VMM;
+        }
+        return vp->active == 1 ? OWNER_ENGINE : OWNER_VMM;
+}
+
+/* ---- The hot path: VTL call and return without the engine (design section 5) ---- */
+
+/* Return: 1 done, 0 for the engine to do, or a negative errno. */
+static int hot_switch(struct vtlvmm_vcpu *c, unsigned port) {
+        struct stock_vp *vp = c->vp;
+        struct vtl_control_vp *ctl = vp->ctl;
+        bool is_return = port == HVPAGE_PORT_VTL_RETURN, long_mode;
+        struct kvm_run *run = vp->plane[vp->active].run;
+        struct hv_vp_assist_page *assist;
+        struct kvm_regs *regs;
+        uint64_t input, vina;
+        int r;
+
+        if (port == HVPAGE_PORT_HYPERCALL || !ctl->switchable || vp->active != (is_return ? 1u : 0u) ||
+            !vtl_switch_legal(&run->s.regs.regs, &run->s.regs.sregs, is_return, &input))
+                return 0;
+        long_mode = vtl_long_mode(&run->s.regs.sregs);
+        if (is_return)
+                ctl->vtl1_cr8 = run->cr8 & 0xf;
+        r = plane_stock_switch_fast(&c->vtlvmm->planes, vp, is_return ? 0 : 1);
+        if (r < 0)
+                return r;
+        assist = (void *) (c->vtlvmm->overlay + (size_t) vtl_overlay_page(VTL_OVERLAY_ASSIST, c->index, 1) * 4096);
+        regs = &vp->plane[vp->active].run->s.regs.regs;
+        vina = ctl->vina;
+        if (is_return) {
+                vtl_assist_leave(assist, input & VTL_RETURN_FAST, long_mode, regs, vina);
+                ctl->suspended_vtls &= ~1u;
+                ctl->stats.vtl_returns++;
+        } else {
+                vtl_assist_enter(assist, HV_VTL_ENTRY_VTL_CALL, regs, vina);
+                ctl->stats.vtl_calls++;
+        }
+        ctl->stats.fast_switches++;
+        return 1;
+}
+
+/* ---- The engine's part ---- */
+
+static int apply_action(struct vtlvmm_vcpu *c, const struct vtl_exit *e) {
+        struct stock_vp *vp = c->vp;
+        struct vtl_control_vp *ctl = vp->ctl;
+        const struct vtl_action a = ctl->action; /* the engine's process may change its copy */
+        struct kvm_run *exited = vp->plane[e->plane].run;
+
+        plane_stock_flush(vp);
+        if (e->kind == VTL_EXIT_RDMSR || e->kind == VTL_EXIT_WRMSR) {
+                exited->msr.error = a.msr_error != 0;
+                exited->msr.data = a.data;
+        } else if (e->kind == VTL_EXIT_MMIO && !e->is_write)
+                memcpy(exited->mmio.data, &a.data, sizeof(exited->mmio.data));
+        if (vp->active == 1)
+                vp->plane[1].run->cr8 = a.cr8 & 0xf;
+        c->irq_window = a.irq_window != 0;
+        c->to_boundary = a.to_boundary != 0;
+        return (int) a.kind;
+}
+
+static int to_engine(struct vtlvmm_vcpu *c, const struct vtl_exit *e) {
+        struct vtl_control_vp *ctl = c->vp->ctl;
+
+        plane_stock_publish(c->vp);
+        ctl->exit = *e;
+        return c->vtlvmm->serve(c);
+}
+
+/* VTL1 has halted: until a kick, or a signal of the VMM's. Return: -EINTR for the latter. */
+static int wait_for_kick(struct vtlvmm_vcpu *c) {
+        struct pollfd p = { .fd = c->kick_read, .events = POLLIN };
+        const struct timespec timeout = { .tv_nsec = HALT_POLL_MS * 1000000L };
+
+        while (!atomic_load(&c->vp->ctl->kicked)) {
+                if (atomic_load(&c->vtlvmm->dead))
+                        return -EOWNERDEAD;
+                if (c->vp->plane[0].run->immediate_exit)
+                        return -EINTR;
+                if (ppoll(&p, 1, &timeout, &c->wait_mask) < 0)
+                        return errno == EINTR ? -EINTR : -errno;
+        }
+        return 0;
+}
+
+static int stop(struct vtlvmm_vcpu *c) {
+        int e = (int) (c->vp->ctl->action.data & 0xfff);
+
+        return vtlvmm_fail(c->vtlvmm, -EIO, "the VTL engine cannot go on with this guest: %s", strerror(e));
+}
+
+/*
+ * Serves one exit that is the engine's. Return: 1 to go on running, 0 when the exit is the VMM's after all, or a
+ * negative errno for the VMM.
+ */
+static int serve_exit(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
+        for (;;) {
+                int r = to_engine(c, e);
+
+                if (r < 0)
+                        return r;
+                switch (apply_action(c, e)) {
+                case VTL_ACTION_RUN:
+                        return 1;
+                case VTL_ACTION_TO_VMM:
+                        return 0;
+                case VTL_ACTION_SHUTDOWN:
+                        c->vp->plane[0].run->exit_reason = KVM_EXIT_SHUTDOWN;
+                        return -ECANCELED;
+                case VTL_ACTION_WAIT:
+                        c->waiting = true;
+                        r = wait_for_kick(c);
+                        if (r < 0)
+                                return r;
+                        c->waiting = false;
+                        drain_kicks(c);
+                        atomic_store(&c->vp->ctl->kicked, 0);
+                        e->kind = VTL_EXIT_KICK;
+                        break;
+                default:
+                        return stop(c);
+                }
+        }
+}
+
+/* The VMM had its signal while VTL1 was halted, and is back: go on waiting. */
+static int resume_wait(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
+        const struct kvm_run *run = c->vp->plane[1].run;
+
+        c->waiting = false;
+        *e = (struct vtl_exit) { .kind = VTL_EXIT_KICK, .plane = 1, .if_flag = run->if_flag,
+                                 .ready_for_injection = run->ready_for_interrupt_injection,
+                                 .cr8 = (uint8_t) run->cr8 };
+        return serve_exit(c, e);
+}
+
+/* KVM_RUN was interrupted at an instruction boundary. Return: as serve_exit(). */
+static int serve_interruption(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
+        bool boundary = c->to_boundary, kicked;
+        int r;
+
+        drain_kicks(c);
+        kicked = atomic_exchange(&c->vp->ctl->kicked, 0);
+        c->to_boundary = false;
+        if (!boundary && !kicked)
+                return -EINTR;
+        e->kind = VTL_EXIT_KICK;
+        r = serve_exit(c, e);
+        /* A signal of the VMM's may have come at the same time: one return too many is harmless. */
+        return r == 1 ? -EINTR : r;
+}
+
+static int run(struct vtlvmm_vcpu *c) {
+        struct vtlvmm *v = c->vtlvmm;
+        struct stock_vp *vp = c->vp;
+        struct vtl_exit e;
+        int r;
+
+        if (c->shown)
+                take_answer(c);
+        if (c->waiting) {
+                r = resume_wait(c, &e);
+                if (r < 0)
+                        return r;
+        }
+        for (;;) {
+                struct kvm_run *now = vp->plane[vp->active].run;
+
+                if (atomic_load_explicit(&v->dead, memory_order_relaxed))
+                        return vtlvmm_fail(v, -EOWNERDEAD, "the process that serves this guest's trust levels is gone");
+                if (vp->active == 1) {
+                        now->immediate_exit = vp->plane[0].run->immediate_exit;
+                        now->request_interrupt_window = c->irq_window;
+                }
+                r = plane_stock_enter(&v->planes, vp, c->to_boundary);
+                if (r == 0 && now->exit_reason == KVM_EXIT_IO && hvpage_is_port(now->io.port)) {
+                        /* The fast test first; classify() decides the rest. */
+                        if (hvpage_out_offset(now->io.port, now->s.regs.regs.rip) >= 0 &&
+                            now->io.direction == KVM_EXIT_IO_OUT && now->io.size == 1 && now->io.count == 1) {
+                                r = hot_switch(c, now->io.port);
+                                if (r < 0)
+                                        return r;
+                                if (r > 0)
+                                        continue;
+                        }
+                }
+                switch (classify(c, r, &e)) {
+                case OWNER_NOBODY:
+                        continue;
+                case OWNER_ENGINE:
+                        r = serve_exit(c, &e);
+                        break;
+                default:
+                        if (r == -EINTR)
+                                r = serve_interruption(c, &e);
+                        break;
+                }
+                if (r == 1)
+                        continue;
+                if (r == -ECANCELED)
+                        return 0; /* the exit is in VTL0's kvm_run already */
+                if (r < 0)
+                        return r;
+                if (vp->active == 1)
+                        show_exit(c);
+                return 0;
+        }
+}
+
+_public_ int vtlvmm_run(struct vtlvmm_vcpu *c) {
+        int r;
+
+        if (!c || !c->vtlvmm->started || !c->vtlvmm->serve) {
+                errno = EINVAL;
+                return -1;
+        }
+        if (!c->started) {
+                r = set_up_thread(c);
+                if (r < 0) {
+                        (void) vtlvmm_fail(c->vtlvmm, r, "the VP's thread cannot be set up: %s", strerror(-r));
+                        errno = -r;
+                        return -1;
+                }
+        }
+        r = run(c);
+        if (r < 0) {
+                errno = -r;
+                return -1;
+        }
+        return 0;
+}

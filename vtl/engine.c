@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * One exit of one VP: what it was, who serves it, and what is due before the guest goes on.
+ */
+
+#include "util/log.h"
+#include "util/util.h"
+#include "vtl/engine.h"
+#include "vtl/switch.h"
+
+static int serve_rdmsr(struct vtl_vp *vp, const struct vtl_exit *e) {
+        uint64_t value = 0;
+        int r = vtl_msr_read(vp, vp->active_vtl, e->msr, &value);
+
+        vp->ctl->action.data = value;
+        vp->ctl->action.msr_error = r > 0;
+        return MIN(r, 0);
+}
+
+static int serve_wrmsr(struct vtl_vp *vp, const struct vtl_exit *e) {
+        int r = vtl_msr_write(vp, vp->active_vtl, e->msr, e->data);
+
+        vp->ctl->action.msr_error = r > 0;
+        return MIN(r, 0);
+}
+
+static int serve_hypercall(struct vtl_vp *vp, const struct vtl_exit *e) {
+        vp->ctl->stats.hypercalls++;
+        return vp->partition->config.hypercall(vp);
+}
+
+static int serve_halt(struct vtl_vp *vp, const struct vtl_exit *e) {
+        if (vp->active_vtl != 1)
+                return -EINVAL;
+        vp->halted = true;
+        return 0;
+}
+
+static int serve_fault(struct vtl_vp *vp, const struct vtl_exit *e) {
+        return vtl_serve_fault(vp);
+}
+
+static int serve_kick(struct vtl_vp *vp, const struct vtl_exit *e) {
+        return vtl_report_stores(vp);
+}
+
+static int serve_nothing(struct vtl_vp *vp, const struct vtl_exit *e) {
+        return 0;
+}
+
+/* Rows by exit kind. @boundary: the vCPU is between two instructions when the exit has been served. */
+static const struct {
+        int (*serve)(struct vtl_vp *vp, const struct vtl_exit *e);
+        bool boundary;
+} rows[_VTL_EXIT_MAX] = {
+        [VTL_EXIT_HYPERCALL] = { serve_hypercall, true },
+        [VTL_EXIT_RDMSR] = { serve_rdmsr, false },
+        [VTL_EXIT_WRMSR] = { serve_wrmsr, false },
+        [VTL_EXIT_FAULT] = { serve_fault, true },
+        [VTL_EXIT_MMIO] = { vtl_serve_mmio, false },
+        [VTL_EXIT_HALT] = { serve_halt, true },
+        [VTL_EXIT_TPR] = { serve_nothing, true },
+        [VTL_EXIT_IRQ_WINDOW] = { serve_nothing, true },
+        [VTL_EXIT_KICK] = { serve_kick, true },
+};
+
+/*
+ * VTL1's interrupts. In VTL0: one that VTL1's TPR lets through preempts, whatever either level's RFLAGS.IF (vsm.md
+ * 7.2). In VTL1: inject when the vCPU is ready for it, else ask for the moment when it is.
+ */
+static int deliver(struct vtl_vp *vp, const struct vtl_exit *e, bool boundary) {
+        struct vtl_partition *p = vp->partition;
+        struct vtl_control_vp *ctl = vp->ctl;
+        int vector = lapic_pending(&vp->lapic), r;
+        struct plane_injection inj = { .kind = PLANE_INJECT_INTERRUPT, .vector = (uint32_t) vector };
+
+        if (vp->active_vtl == 0) {
+                if (vector < 0 || !(vp->enabled_vtls & 2u) || ctl->action.kind != VTL_ACTION_RUN)
+                        return 0;
+                if (!boundary) {
+                        ctl->action.to_boundary = 1;
+                        return 0;
+                }
+                r = vtl_enter_vtl1(vp, HV_VTL_ENTRY_INTERRUPT);
+                if (r < 0)
+                        return r;
+                ctl->action.irq_window = 1;
+                return 0;
+        }
+        if (vector >= 0 && boundary && e->plane == 1 && e->ready_for_injection && e->if_flag &&
+            e->kind != VTL_EXIT_HYPERCALL) {
+                r = vtl_op(p, inject, 1, &inj);
+                if (r < 0)
+                        return r;
+                lapic_accept(&vp->lapic, (uint8_t) vector);
+                vp->halted = false;
+                vector = lapic_pending(&vp->lapic);
+        }
+        if (vector >= 0)
+                ctl->action.irq_window = 1;
+        if (vp->halted)
+                ctl->action.kind = VTL_ACTION_WAIT;
+        return 0;
+}
+
+static bool lapic_idle(const struct lapic *l) {
+        for (size_t i = 0; i < ARRAY_SIZE(l->irr); i++)
+                if (l->irr[i])
+                        return false;
+        return true;
+}
+
+/* What the library may do without asking, and what the bus shows. */
+static void publish(struct vtl_vp *vp) {
+        struct vtl_control_vp *ctl = vp->ctl;
+        bool idle = lapic_idle(&vp->lapic);
+
+        ctl->enabled_vtls = vp->enabled_vtls;
+        ctl->lapic_idle = idle;
+        ctl->pending_vtls = lapic_pending(&vp->lapic) >= 0 ? 2u : 0;
+        ctl->halted = vp->halted;
+        ctl->action.cr8 = lapic_cr8(&vp->lapic);
+        ctl->switchable = (vp->enabled_vtls & 2u) && !vp->context_pending && idle && !vp->tlb_locked &&
+                          vp->n_stores == 0 && !(vp->pending_event0[0] & 1) && !vp->halted;
+}
+
+static int serve(struct vtl_vp *vp) {
+        struct vtl_control_vp *ctl = vp->ctl;
+        struct vtl_exit e = ctl->exit;
+        bool boundary;
+        int r;
+
+        ctl->action = (struct vtl_action) { .kind = VTL_ACTION_RUN };
+        ctl->regs_dirty = 0;
+        ctl->stats.engine_exits++;
+        if (e.kind >= _VTL_EXIT_MAX || !rows[e.kind].serve || e.plane >= VTL_MAX_VTLS ||
+            !(vp->enabled_vtls & 1u << e.plane))
+                return -EINVAL;
+        vp->active_vtl = e.plane;
+        if (e.plane == 1)
+                lapic_set_cr8(&vp->lapic, e.cr8);
+        else if (vp->enabled_vtls & 2u && !vp->context_pending)
+                lapic_set_cr8(&vp->lapic, (uint8_t) ctl->vtl1_cr8); /* the hot path left VTL1 with it */
+
+        r = rows[e.kind].serve(vp, &e);
+        if (r < 0)
+                return r;
+        if (ctl->action.kind == VTL_ACTION_TO_VMM || ctl->action.to_boundary)
+                return 0;
+        boundary = rows[e.kind].boundary || ctl->exit.kind == VTL_EXIT_KICK;
+        return deliver(vp, &e, boundary);
+}
+
+int vtl_engine_exit(struct vtl_vp *vp) {
+        struct vtl_partition *p = vp->partition;
+        int r;
+
+        (void) pthread_mutex_lock(&p->lock);
+        p->current = vp;
+        r = serve(vp);
+        publish(vp);
+        if (r < 0) {
+                log_error("VP %u: the engine cannot serve exit %u: %s", vp->index, vp->ctl->exit.kind, strerror(-r));
+                vp->ctl->action.kind = VTL_ACTION_STOP;
+                vp->ctl->action.data = (uint64_t) -r;
+                p->header->stopped = (uint32_t) -r;
+                vtl_event(vp, VTL_EVENT_STOPPED, 0, (uint64_t) -r);
+        }
+        p->current = NULL;
+        (void) pthread_mutex_unlock(&p->lock);
+        return r;
+}

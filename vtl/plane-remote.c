@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "util/util.h"
+#include "vtl/plane-remote.h"
+
+static struct vtl_op *begin(struct plane_remote *p, unsigned vp, enum vtl_op_code code, unsigned plane) {
+        struct vtl_op *op = &vtl_control_vp(p->control, vp)->op;
+
+        op->code = code;
+        op->plane = plane;
+        op->arg = op->len = op->access = 0;
+        op->gpn = 0;
+        return op;
+}
+
+static int call(struct plane_remote *p, unsigned vp) {
+        return mailbox_op(vtl_control_vp(p->control, vp), &p->spin[vp]);
+}
+
+static int remote_get(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, void *buf, size_t len) {
+        struct plane_remote *p = ctx;
+        struct vtl_op *op = begin(p, vp, VTL_OP_GET, plane);
+        int r;
+
+        if (len > sizeof(op->data))
+                return -E2BIG;
+        op->arg = cls;
+        op->len = (uint32_t) len;
+        memcpy(op->data, buf, len); /* MSR numbers go in */
+        r = call(p, vp);
+        if (r == 0)
+                memcpy(buf, op->data, len);
+        return r;
+}
+
+static int remote_set(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, const void *buf, size_t len) {
+        struct plane_remote *p = ctx;
+        struct vtl_op *op = begin(p, vp, VTL_OP_SET, plane);
+
+        if (len > sizeof(op->data))
+                return -E2BIG;
+        op->arg = cls;
+        op->len = (uint32_t) len;
+        memcpy(op->data, buf, len);
+        return call(p, vp);
+}
+
+static int remote_complete(void *ctx, unsigned vp, unsigned plane) {
+        begin(ctx, vp, VTL_OP_COMPLETE, plane);
+        return call(ctx, vp);
+}
+
+static int remote_unwind(void *ctx, unsigned vp, unsigned plane) {
+        begin(ctx, vp, VTL_OP_UNWIND, plane);
+        return call(ctx, vp);
+}
+
+static int remote_switch_to(void *ctx, unsigned vp, unsigned plane, unsigned flags) {
+        begin(ctx, vp, VTL_OP_SWITCH, plane)->arg = flags;
+        return call(ctx, vp);
+}
+
+static int remote_inject(void *ctx, unsigned vp, unsigned plane, const struct plane_injection *inj) {
+        struct vtl_op *op = begin(ctx, vp, VTL_OP_INJECT, plane);
+
+        op->len = sizeof(*inj);
+        memcpy(op->data, inj, sizeof(*inj));
+        return call(ctx, vp);
+}
+
+static int remote_protect(void *ctx, unsigned vp, unsigned plane, const struct plane_range *r, size_t n) {
+        struct vtl_op *op = begin(ctx, vp, VTL_OP_PROTECT, plane);
+
+        if (n > sizeof(op->data) / sizeof(*r))
+                return -E2BIG;
+        op->len = (uint32_t) (n * sizeof(*r));
+        memcpy(op->data, r, op->len);
+        return call(ctx, vp);
+}
+
+static int remote_overlay(void *ctx, unsigned vp, unsigned plane, uint64_t gpn, uint32_t page, uint32_t access) {
+        struct vtl_op *op = begin(ctx, vp, VTL_OP_OVERLAY, plane);
+
+        op->gpn = gpn;
+        op->arg = page;
+        op->access = access;
+        return call(ctx, vp);
+}
+
+static int remote_kick(void *ctx, unsigned target) {
+        struct plane_remote *p = ctx;
+
+        if (target >= p->vps)
+                return -EINVAL;
+        /* One that was asked for and not yet taken is enough. */
+        if (atomic_exchange(&vtl_control_vp(p->control, target)->kicked, 1))
+                return 0;
+        if (write(p->kick_fds[target], "", 1) < 0 && errno != EAGAIN)
+                return -errno;
+        return 0;
+}
+
+const struct plane_ops plane_remote_ops = {
+        .get = remote_get,
+        .set = remote_set,
+        .complete = remote_complete,
+        .unwind = remote_unwind,
+        .switch_to = remote_switch_to,
+        .inject = remote_inject,
+        .protect = remote_protect,
+        .overlay = remote_overlay,
+        .kick = remote_kick,
+};
+
+int plane_remote_serve(const struct plane_ops *ops, void *ctx, unsigned vp, struct vtl_op *op) {
+        /* The other process may change its copy at any time. */
+        const uint32_t code = op->code, plane = op->plane, arg = op->arg, len = op->len, access = op->access;
+        const uint64_t gpn = op->gpn;
+        uint8_t data[VTL_OP_DATA_MAX] __attribute__((aligned(16)));
+        int r;
+
+        if (len > sizeof(data) || plane >= PLANE_MAX)
+                return -EINVAL;
+        memcpy(data, op->data, len);
+        switch ((enum vtl_op_code) code) {
+        case VTL_OP_GET:
+                r = ops->get(ctx, vp, plane, (enum plane_class) arg, data, len);
+                if (r == 0)
+                        memcpy(op->data, data, len);
+                return r;
+        case VTL_OP_SET:
+                return ops->set(ctx, vp, plane, (enum plane_class) arg, data, len);
+        case VTL_OP_COMPLETE:
+                return ops->complete(ctx, vp, plane);
+        case VTL_OP_UNWIND:
+                return ops->unwind(ctx, vp, plane);
+        case VTL_OP_SWITCH:
+                return ops->switch_to(ctx, vp, plane, arg);
+        case VTL_OP_INJECT:
+                return len == sizeof(struct plane_injection) ? ops->inject(ctx, vp, plane, (void *) data) : -EINVAL;
+        case VTL_OP_PROTECT:
+                return len % sizeof(struct plane_range) == 0
+                               ? ops->protect(ctx, vp, plane, (void *) data, len / sizeof(struct plane_range))
+                               : -EINVAL;
+        case VTL_OP_OVERLAY:
+                return ops->overlay(ctx, vp, plane, gpn, arg, access);
+        case _VTL_OP_MAX:
+                break;
+        }
+        return -EINVAL;
+}

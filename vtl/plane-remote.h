@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * Plane operations from another process: only the VMM's own address space may use its KVM fds, so the worker asks the
+ * VP's thread in the VMM, which waits for the worker at that moment. Kicks go through the VP's pipe.
+ */
+
+#include "vtl/mailbox.h"
+#include "vtl/plane.h"
+
+struct plane_remote {
+        void *control;
+        const int *kick_fds; /* by VP: write ends */
+        unsigned vps;
+        struct mailbox_spin spin[VTL_MAX_VPS];
+};
+
+extern const struct plane_ops plane_remote_ops; /* ctx is a struct plane_remote */
+
+/**
+ * plane_remote_serve() - the other end: carry out an operation with a local backend
+ * @ops: the backend
+ * @ctx: its context
+ * @vp: the VP whose mailbox this is
+ * @op: in shared memory, written by the other process
+ *
+ * Return: the operation's result; -EINVAL for a request that is out of range.
+ */
+int plane_remote_serve(const struct plane_ops *ops, void *ctx, unsigned vp, struct vtl_op *op);
