@@ -127,18 +127,20 @@ static struct kvm_cpuid2 *get_supported(int kvm_fd) {
 /**
  * vcpu_set_cpuid() - give a vCPU its CPUID
  * @vm: the machine
- * @vcpu: the vCPU
+ * @vcpu: the vCPU, which keeps the table
  *
  * Return: 0, or an exit status after a message.
  */
 int vcpu_set_cpuid(struct vm *vm, struct vcpu *vcpu) {
-        _cleanup_free_ struct kvm_cpuid2 *cpuid = get_supported(vm->kvm_fd);
+        struct kvm_cpuid2 *cpuid = get_supported(vm->kvm_fd);
         struct topology t = { .vcpus = vm->config.vcpus, .apic_id = vcpu->index };
 
         if (!cpuid) {
                 say("cannot read the supported CPUID: %s", strerror(errno));
                 return STATUS_KVM;
         }
+        free(vcpu->cpuid);
+        vcpu->cpuid = cpuid;
         while ((1u << t.core_bits) < t.vcpus)
                 t.core_bits++;
         apply_fixes(cpuid, &t);

@@ -109,18 +109,40 @@ static int create_ram(struct vm *vm) {
         return 0;
 }
 
-static int add_slot(struct vm *vm, uint32_t slot, uint64_t gpa, uint64_t size, uint8_t *at) {
-        struct kvm_userspace_memory_region region = {
-                .slot = slot,
-                .guest_phys_addr = gpa,
-                .memory_size = size,
-                .userspace_addr = (uint64_t) (uintptr_t) at,
-        };
+/**
+ * vm_memory_slots() - how RAM lies in the guest and in ours
+ * @vm: the machine with its RAM
+ * @slots: receives the slots
+ *
+ * The slots follow each other in the RAM's memfd.
+ *
+ * Return: the number of slots.
+ */
+unsigned vm_memory_slots(const struct vm *vm,
+                         struct kvm_userspace_memory_region slots[VM_MAX_SLOTS]) {
+        const struct boot_ram *ram = &vm->ram_map;
 
-        if (size == 0)
-                return 0;
-        if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
-                return fail(STATUS_KVM, "cannot give RAM to the guest");
+        slots[0] = (struct kvm_userspace_memory_region){
+                .slot = 0,
+                .memory_size = ram->low_size,
+                .userspace_addr = (uint64_t) (uintptr_t) vm->ram,
+        };
+        slots[1] = (struct kvm_userspace_memory_region){
+                .slot = 1,
+                .guest_phys_addr = BOOT_HIGH_START,
+                .memory_size = ram->high_size,
+                .userspace_addr = (uint64_t) (uintptr_t) (vm->ram + ram->low_size),
+        };
+        return ram->high_size > 0 ? 2 : 1;
+}
+
+static int add_slots(struct vm *vm) {
+        struct kvm_userspace_memory_region slots[VM_MAX_SLOTS];
+        unsigned n = vm_memory_slots(vm, slots);
+
+        for (unsigned i = 0; i < n; i++)
+                if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slots[i]) < 0)
+                        return fail(STATUS_KVM, "cannot give RAM to the guest");
         return 0;
 }
 
@@ -175,10 +197,7 @@ int vm_create(struct vm *vm, const struct vm_config *config) {
         if (r == 0)
                 r = create_ram(vm);
         if (r == 0)
-                r = add_slot(vm, 0, 0, vm->ram_map.low_size, vm->ram);
-        if (r == 0)
-                r = add_slot(vm, 1, BOOT_HIGH_START, vm->ram_map.high_size,
-                             vm->ram + vm->ram_map.low_size);
+                r = add_slots(vm);
         if (r == 0)
                 devices_init(&vm->devices, &vm_device_ops, vm, config->vcpus, vm->ram_map.low_size,
                              vm->ram_map.high_size);
@@ -303,16 +322,25 @@ int vm_create_vcpus(struct vm *vm, const struct boot_entry *entry) {
         return set_entry_state(&vm->vcpus[0], entry);
 }
 
+/* Where the vCPU is, for messages; 0 if KVM does not say. */
+uint64_t vcpu_read_rip(struct vcpu *vcpu) {
+        struct kvm_regs regs;
+
+        return ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0 ? 0 : regs.rip;
+}
+
 /**
  * vm_destroy() - release everything; the threads must have ended
  * @vm: the machine, possibly half built
  */
 void vm_destroy(struct vm *vm) {
+        vm_free_vtl(vm);
         for (unsigned i = 0; i < BOOT_MAX_VCPUS; i++) {
                 if (vm->vcpus[i].run)
                         (void) munmap(vm->vcpus[i].run, vm->run_size);
                 vm->vcpus[i].run = NULL;
                 vm->vcpus[i].fd = safe_close(vm->vcpus[i].fd);
+                free(TAKE_PTR(vm->vcpus[i].cpuid));
         }
         if (vm->ram)
                 (void) munmap(vm->ram, vm->config.memory);

@@ -121,14 +121,8 @@ static void handle_mmio(struct vcpu *vcpu) {
                 memset(vcpu->run->mmio.data, 0xff, sizeof(vcpu->run->mmio.data));
 }
 
-static uint64_t read_rip(struct vcpu *vcpu) {
-        struct kvm_regs regs;
-
-        return ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0 ? 0 : regs.rip;
-}
-
 static void handle_shutdown(struct vcpu *vcpu) {
-        say("triple fault on processor %u (rip 0x%" PRIx64 ")", vcpu->index, read_rip(vcpu));
+        say("triple fault on processor %u (rip 0x%" PRIx64 ")", vcpu->index, vcpu_read_rip(vcpu));
         vm_stop(vcpu->vm, STATUS_RESET);
 }
 
@@ -140,7 +134,7 @@ static void handle_system_event(struct vcpu *vcpu) {
 static void handle_fail_entry(struct vcpu *vcpu) {
         say("KVM cannot enter processor %u: hardware reason 0x%llx (rip 0x%" PRIx64 ")",
             vcpu->index, (unsigned long long) vcpu->run->fail_entry.hardware_entry_failure_reason,
-            read_rip(vcpu));
+            vcpu_read_rip(vcpu));
         vm_stop(vcpu->vm, STATUS_KVM);
 }
 
@@ -152,7 +146,7 @@ static void handle_internal_error(struct vcpu *vcpu) {
             vcpu->index, run->internal.suberror,
             run->internal.ndata > 0 ? (unsigned long long) run->internal.data[0] : 0,
             run->internal.ndata > 1 ? (unsigned long long) run->internal.data[1] : 0,
-            read_rip(vcpu));
+            vcpu_read_rip(vcpu));
         vm_stop(vcpu->vm, STATUS_KVM);
 }
 
@@ -183,13 +177,8 @@ static void handle_exit(struct vcpu *vcpu) {
                         return;
                 }
         say("unexpected KVM exit %u on processor %u (rip 0x%" PRIx64 ")", reason, vcpu->index,
-            read_rip(vcpu));
+            vcpu_read_rip(vcpu));
         vm_stop(vcpu->vm, STATUS_KVM);
-}
-
-/* The only place where a vCPU runs. */
-static int vcpu_run(struct vcpu *vcpu) {
-        return ioctl(vcpu->fd, KVM_RUN, 0);
 }
 
 static void *vcpu_thread(void *arg) {
@@ -203,9 +192,7 @@ static void *vcpu_thread(void *arg) {
                 } else if (errno == EINTR) {
                         __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_RELAXED);
                 } else if (errno != EAGAIN) { /* EAGAIN: INIT or SIPI came, run again */
-                        say("KVM_RUN on processor %u: %s (exit %u, rip 0x%" PRIx64 ")", vcpu->index,
-                            strerror(errno), vcpu->run->exit_reason, read_rip(vcpu));
-                        vm_stop(vm, STATUS_KVM);
+                        vcpu_run_failed(vcpu, errno);
                 }
         }
         this_run = NULL;

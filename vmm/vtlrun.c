@@ -435,6 +435,8 @@ static int run(struct vm *vm, const struct arguments *a) {
                 r = load_image(vm, a, &entry);
         if (r == 0)
                 r = vm_create_vcpus(vm, &entry);
+        if (r == 0)
+                r = vm_start_vtl(vm);
         if (r != 0)
                 return r;
 

@@ -58,7 +58,10 @@ struct console {
 };
 
 struct vm;
+struct vtlvmm;
+struct vtlvmm_vcpu;
 
+#define VM_MAX_SLOTS 2u
 #define VCPU_OUTPUT_SIZE 4096u
 
 struct vcpu {
@@ -68,7 +71,8 @@ struct vcpu {
         struct kvm_run *run;
         pthread_t thread;
         bool started;
-        void *vtl; /* libvtlvmm's handle */
+        struct kvm_cpuid2 *cpuid;
+        struct vtlvmm_vcpu *vtl; /* NULL without trust levels */
         /* Console output of the exit being handled; written once the device lock is free. */
         uint8_t output[VCPU_OUTPUT_SIZE];
         unsigned output_count;
@@ -83,7 +87,7 @@ struct vm {
         struct boot_ram ram_map;
         size_t run_size;
         struct vcpu vcpus[BOOT_MAX_VCPUS];
-        void *vtl; /* libvtlvmm's handle */
+        struct vtlvmm *vtl; /* NULL without trust levels */
 
         pthread_mutex_t device_lock; /* everything in @devices */
         struct devices devices;
@@ -100,10 +104,19 @@ _printf_(1, 2) void say(const char *fmt, ...);
 /* vtlrun-kvm.c */
 int vm_create(struct vm *vm, const struct vm_config *config);
 int vm_create_vcpus(struct vm *vm, const struct boot_entry *entry);
+unsigned vm_memory_slots(const struct vm *vm,
+                         struct kvm_userspace_memory_region slots[VM_MAX_SLOTS]);
+uint64_t vcpu_read_rip(struct vcpu *vcpu);
 void vm_destroy(struct vm *vm);
 
 /* vtlrun-cpuid.c */
 int vcpu_set_cpuid(struct vm *vm, struct vcpu *vcpu);
+
+/* vtlrun-vtl.c: all that vtlrun does about trust levels */
+int vm_start_vtl(struct vm *vm);
+void vm_free_vtl(struct vm *vm);
+int vcpu_run(struct vcpu *vcpu);
+void vcpu_run_failed(struct vcpu *vcpu, int error);
 
 /* vtlrun-run.c */
 extern const struct device_ops vm_device_ops;
