@@ -30,6 +30,7 @@ enum tiny_layout {
         TINY_IDT = 0x9000,
         TINY_TSS = 0xa000,
         TINY_LDT = 0xb000,
+        TINY_LANDING = 0xc000, /* handlers, and where gates lead */
         TINY_CODE = 0x10000,
         TINY_STACK = 0x20000,  /* the top of the current stack */
         TINY_RSP0 = 0x28000,   /* of the TSS */
@@ -187,12 +188,12 @@ static inline void tiny_long(struct tiny_guest *g) {
         for (unsigned v = 0; v < 256; v++) {
                 tiny_put64(g, TINY_IDT + v * 16,
                            0x0000ee0000000000ull | TINY_CS64 << 16 | (v == 0x11 ? 1ull << 32 : 0) |
-                                   0x1234);
+                                   TINY_LANDING);
                 tiny_put64(g, TINY_IDT + v * 16 + 8, 0);
         }
         tiny_put64(g, TINY_TSS + 4, TINY_RSP0);
         tiny_put64(g, TINY_TSS + 36, TINY_IST1);
-        tiny_put64(g, TINY_GDT + TINY_GATE, 0x0000ec0000000000ull | TINY_CS64 << 16 | 0x4000);
+        tiny_put64(g, TINY_GDT + TINY_GATE, 0x0000ec0000000000ull | TINY_CS64 << 16 | TINY_LANDING);
         g->sregs.cs = tiny_segment(TINY_CS64, 0xb, true, false, 0);
         g->sregs.cr0 = 0x80050033;
         g->sregs.cr3 = TINY_PML4;
@@ -215,10 +216,11 @@ static inline void tiny_flat32(struct tiny_guest *g) {
         tiny_common(g);
         tiny_tss_descriptor(g, 9);
         for (unsigned v = 0; v < 256; v++)
-                tiny_put64(g, TINY_IDT + v * 8, 0x0000ee0000000000ull | TINY_CS32 << 16 | 0x1234);
+                tiny_put64(g, TINY_IDT + v * 8,
+                           0x0000ee0000000000ull | TINY_CS32 << 16 | TINY_LANDING);
         tiny_put(g, TINY_TSS + 4, &esp0, 4);
         tiny_put(g, TINY_TSS + 8, &ss0, 2);
-        tiny_put64(g, TINY_GDT + TINY_GATE, 0x0000ec0200000000ull | TINY_CS32 << 16 | 0x4000);
+        tiny_put64(g, TINY_GDT + TINY_GATE, 0x0000ec0200000000ull | TINY_CS32 << 16 | TINY_LANDING);
         g->sregs.cs = tiny_segment(TINY_CS32, 0xb, false, true, 0);
         g->sregs.cr0 = 0x00050033;
 }
