@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=bash
+#
+# For the parts that run test guests: reads tests/parts/guest-list.
+
+: "${srcdir:?}"
+guest_seconds=120
+
+# guest_tests_for PRECISE FPU PREFIX RUN FOLDER: sets guest_tests to NAME=COMMAND of each guest of the
+# list; of one that this host cannot run the command says why.
+# PRECISE and FPU are 1 or 0, RUN is the command before vtlrun's options, FOLDER has the images.
+guest_tests_for()
+{
+        local precise=$1 fpu=$2 prefix=$3 run=$4 folder=$5 guest needs options append why
+
+        guest_tests=()
+        while read -r guest needs options; do
+                case $guest in
+                ''|'#'*) continue ;;
+                esac
+                append=$(echo "${options#*|}" | xargs)
+                append=${append//@precise@/$precise}
+                options=$(echo "${options%%|*}" | xargs)
+                [ -z "$append" ] || options="$options --append '$append'"
+
+                why=
+                case ,$needs, in
+                *,precise,*)
+                        [ "$precise" = 1 ] || why="this KVM's faults do not show their instruction"
+                        ;;
+                *,fpu,*)
+                        [ "$fpu" = 1 ] || why="this KVM runs no SSE code of a guest"
+                        ;;
+                esac
+                if [ -n "$why" ]; then
+                        guest_tests+=("$prefix$guest=echo \"1..0 # SKIP $why\"")
+                else
+                        guest_tests+=("$prefix$guest=$run --timeout $guest_seconds $options $folder/$guest.elf")
+                fi
+        done <"$srcdir/tests/parts/guest-list"
+}
