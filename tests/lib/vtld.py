@@ -332,7 +332,7 @@ class Daemons:
                                          stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                          env={**os.environ, **(environment or {}), "NOTIFY_SOCKET": notify_path})
         self.await_notification("READY=1")
-        self.idle_fds = self.fd_count()
+        self.idle_fds = self.settled_fd_count()
 
     def await_notification(self, expected):
         """Reads what vtld tells the service manager until a message has this line."""
@@ -355,6 +355,14 @@ class Daemons:
 
     def fd_count(self):
         return len(os.listdir("/proc/%d/fd" % self.vtld.pid))
+
+    def settled_fd_count(self):
+        """As fd_count(), once it has stopped changing."""
+        last = None
+        while last != self.fd_count():
+            last = self.fd_count()
+            time.sleep(0.05)
+        return last
 
     def nothing_leaked(self):
         """vtld has as many descriptors open as when it started, once all connections are closed."""
