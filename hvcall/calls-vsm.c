@@ -174,8 +174,8 @@ int hvcall_modify_protection_prepare(struct hv_call_ctx *c, uint16_t *ret_done) 
                                 return r;
                 }
                 *ret_done = next;
+                p->header->protected_pages = protect_restricted(p->protect);
         }
-        p->header->protected_pages = protect_restricted(p->protect);
         return 0;
 }
 

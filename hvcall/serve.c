@@ -81,20 +81,46 @@ static int io_vtl_switch(void *userdata, bool is_return, uint64_t input) {
         return r < 0 ? r : r > 0 ? HV_DISPATCH_UD : HV_DISPATCH_SWITCHED;
 }
 
+/* The registers that a hypercall may write, as the engine's 64-bit values. */
+struct call_registers {
+        uint64_t rax, rbx, rcx, rdx, rsi, rdi, r8;
+};
+
+static struct call_registers load_registers(const struct kvm_regs *r) {
+        return (struct call_registers) { r->rax, r->rbx, r->rcx, r->rdx, r->rsi, r->rdi, r->r8 };
+}
+
+/* Only what the call's ABI changed: registers that a call wrote by name are in the control page already. */
+static void store_registers(struct kvm_regs *r, const struct call_registers *before,
+                            const struct call_registers *after) {
+        if (after->rax != before->rax)
+                r->rax = after->rax;
+        if (after->rcx != before->rcx)
+                r->rcx = after->rcx;
+        if (after->rdx != before->rdx)
+                r->rdx = after->rdx;
+        if (after->r8 != before->r8)
+                r->r8 = after->r8;
+}
+
 int hvcall_serve(struct vtl_vp *vp) {
         struct vtl_control_vp *ctl = vp->ctl;
-        struct kvm_regs *regs = &ctl->regs;
         const struct kvm_sregs *s = &ctl->sregs;
-        /* The engine writes 64-bit values: __u64 of the KVM structures and uint64_t are one size, not one type. */
-        uint64_t r[7] = { regs->rax, regs->rbx, regs->rcx, regs->rdx, regs->rsi, regs->rdi, regs->r8 };
+        struct call_registers before = load_registers(&ctl->regs), r = before;
         struct hv_io io = {
                 .long_mode = vtl_long_mode(s),
-                .protected_mode = (s->cr0 & CR0_PE) && !(regs->rflags & RFLAGS_VM),
+                .protected_mode = (s->cr0 & CR0_PE) && !(ctl->regs.rflags & RFLAGS_VM),
                 .cpl = (uint8_t) vtl_cpl(s),
                 .privileges = VTL_PRIVILEGES,
                 .xmm_input = true,
                 .xmm_output = true,
-                .rax = &r[0], .rbx = &r[1], .rcx = &r[2], .rdx = &r[3], .rsi = &r[4], .rdi = &r[5], .r8 = &r[6],
+                .rax = &r.rax,
+                .rbx = &r.rbx,
+                .rcx = &r.rcx,
+                .rdx = &r.rdx,
+                .rsi = &r.rsi,
+                .rdi = &r.rdi,
+                .r8 = &r.r8,
                 .read = io_read,
                 .write = io_write,
                 .probe_write = io_probe_write,
@@ -104,8 +130,7 @@ int hvcall_serve(struct vtl_vp *vp) {
                 .vtl_switch = io_vtl_switch,
                 .userdata = vp,
         };
-        uint32_t port = ctl->exit.port;
-        int offset = hvpage_out_offset(port, regs->rip), d;
+        int offset = hvpage_out_offset(ctl->exit.port, ctl->regs.rip), d;
 
         if (offset < 0)
                 return -EINVAL; /* the library sends only what comes from an entry of the page */
@@ -114,13 +139,10 @@ int hvcall_serve(struct vtl_vp *vp) {
                 return d;
         switch (d) {
         case HV_DISPATCH_DONE:
+                ctl->regs.rax = r.rax; /* the result, also when it is what RAX held before */
+                __attribute__((fallthrough));
         case HV_DISPATCH_RETRY:
-                /* Only what the ABI changes: registers that a call wrote by name are in ctl->regs already. */
-                regs->rax = r[0];
-                if (d == HV_DISPATCH_RETRY)
-                        regs->rcx = r[2];
-                if (!io.long_mode)
-                        regs->rdx = r[3];
+                store_registers(&ctl->regs, &before, &r);
                 ctl->regs_dirty |= KVM_SYNC_X86_REGS;
                 return d == HV_DISPATCH_RETRY ? vtl_rewind_out(vp, (unsigned) offset) : 0;
         case HV_DISPATCH_UD:

@@ -171,6 +171,7 @@ int vtl_serve_mmio(struct vtl_vp *vp, const struct vtl_exit *e) {
                 .gpa = e->gpa,
                 .access = e->is_write ? HV_INTERCEPT_ACCESS_WRITE : HV_INTERCEPT_ACCESS_READ,
         };
+        struct fault_access found;
         uint64_t data = e->data;
         int r;
 
@@ -214,7 +215,11 @@ int vtl_serve_mmio(struct vtl_vp *vp, const struct vtl_exit *e) {
         if (r < 0)
                 return r;
         vp->ctl->exit.kind = VTL_EXIT_KICK; /* the vCPU is at an instruction boundary now */
-        (void) report(vp, &f);
+        /* The instruction tells what the exit does not: its length, its bytes, the linear address. */
+        r = find_access(vp, &found);
+        if (r < 0)
+                return r;
+        (void) report(vp, r > 0 && found.access == HV_INTERCEPT_ACCESS_READ ? &found : &f);
         return 0;
 }
 
