@@ -130,8 +130,10 @@ static int on_access(void *userdata, const struct insn_access *a) {
         return 0;
 }
 
-/* Copies linear memory that has been looked at already, so only its place is needed; 0, INSN_STOP
- * or an errno. */
+/*
+ * Copies linear memory that has been looked at already, so only its place is needed; 0, INSN_STOP
+ * or an errno.
+ */
 static int read_linear(struct scan *s, uint64_t gva, void *buf, uint32_t len, unsigned flags) {
         struct walk_result w;
         int r;

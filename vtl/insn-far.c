@@ -172,8 +172,10 @@ static int read_descriptor(const struct insn_cpu *cpu, const struct insn_env *en
         return fetch(env, *ret_gva, ret, 8);
 }
 
-/* The CPU sets the accessed bit in the byte of the type, for code and data segments that have it
- * clear. */
+/*
+ * The CPU sets the accessed bit in the byte of the type, for code and data segments that have it
+ * clear.
+ */
 static int set_accessed(const struct insn_env *env, uint64_t gva, uint64_t desc) {
         if (!(desc & DESC_S) || (DESC_TYPE(desc) & TYPE_ACCESSED))
                 return 0;
@@ -484,8 +486,10 @@ int insn_far_transfer(const struct insn_cpu *cpu, const struct insn_env *env, ui
         return push_n(&stack, env, size, 2);
 }
 
-/* CS has been popped: read its descriptor, and SS with its descriptor when the level changes or
- * always in 64-bit. */
+/*
+ * CS has been popped: read its descriptor, and SS with its descriptor when the level changes or
+ * always in 64-bit.
+ */
 static int return_to(const struct insn_cpu *cpu, const struct insn_env *env,
                      struct insn_stack *stack, uint16_t selector, unsigned size, bool iret) {
         bool always = iret && insn_is_64bit(cpu);

@@ -11,8 +11,10 @@
 
 #include "vtl/insn.h"
 
-/* A stack that is pushed to or popped from: its segment base, pointer and the width of the pointer
- * in bits. */
+/*
+ * A stack that is pushed to or popped from: its segment base, pointer and the width of the pointer
+ * in bits.
+ */
 struct insn_stack {
         uint64_t base;
         uint64_t sp;

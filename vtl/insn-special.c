@@ -4,8 +4,10 @@
 
 #include "vtl/insn-decoded.h"
 
-/* Reads what an operand of 2 bytes at @offset holds, register or memory; memory has been told of
- * before. */
+/*
+ * Reads what an operand of 2 bytes at @offset holds, register or memory; memory has been told of
+ * before.
+ */
 static int operand16(const struct decoded *d, const ZydisDecodedOperand *op, unsigned offset,
                      uint16_t *ret) {
         if (op->type == ZYDIS_OPERAND_TYPE_REGISTER) {

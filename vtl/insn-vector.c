@@ -57,8 +57,10 @@ int decoded_visit_vsib(const struct decoded *d, const ZydisDecodedOperand *op,
         if (!v)
                 return -ENODATA;
 
-        /* VEX: data, memory, mask vector. EVEX: data and an opmask on either side of the memory
-         * operand. */
+        /*
+         * VEX: data, memory, mask vector. EVEX: data and an opmask on either side of the memory
+         * operand.
+         */
         data = d->op[op == &d->op[0] ? 2 : 0].reg.value;
         if (d->i.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
                 select = d->op[2].reg.value;
@@ -91,8 +93,10 @@ int decoded_visit_vsib(const struct decoded *d, const ZydisDecodedOperand *op,
         return 0;
 }
 
-/* The vector register whose sign bits select the elements of a VEX masked move; NONE for other
- * instructions. */
+/*
+ * The vector register whose sign bits select the elements of a VEX masked move; NONE for other
+ * instructions.
+ */
 static ZydisRegister mask_vector(const struct decoded *d) {
         switch (d->i.mnemonic) {
         case ZYDIS_MNEMONIC_VMASKMOVPS:
@@ -175,8 +179,10 @@ int decoded_visit_masked(const struct decoded *d, const ZydisDecodedOperand *op,
 
 void insn_vectors_from_xsave(struct insn_vectors *ret, const void *xsave, size_t size,
                              const uint32_t avx512[3]) {
-        /* Where each part of the registers lies: component, offset, first register, count, offset
-         * and bytes in it. */
+        /*
+         * Where each part of the registers lies: component, offset, first register, count, offset
+         * and bytes in it.
+         */
         const struct {
                 uint8_t component;
                 uint32_t offset;

@@ -94,8 +94,10 @@ uint64_t decoded_mask(unsigned bits) {
         return bits >= 64 ? UINT64_MAX : (1ull << bits) - 1;
 }
 
-/* The value of a general register or instruction pointer; the high byte registers are never part of
- * an address. */
+/*
+ * The value of a general register or instruction pointer; the high byte registers are never part of
+ * an address.
+ */
 uint64_t decoded_register(const struct decoded *d, ZydisRegister reg) {
         ZydisRegister whole;
 

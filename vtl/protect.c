@@ -11,8 +11,10 @@
 #define CHUNK_BYTES (CHUNK_PAGES / 2)
 #define RW (HV_MAP_GPA_READABLE | HV_MAP_GPA_WRITABLE)
 
-/* Writable without readable is no mask that a guest can set, so that nibble says "no explicit
- * mask". */
+/*
+ * Writable without readable is no mask that a guest can set, so that nibble says "no explicit
+ * mask".
+ */
 #define NIBBLE_DEFAULT HV_MAP_GPA_WRITABLE
 
 /*
@@ -338,8 +340,10 @@ enum hv_status protect_mask_status(uint32_t flags, bool mbec) {
         bool r = flags & HV_MAP_GPA_READABLE, kx = flags & HV_MAP_GPA_KERNEL_EXECUTABLE,
              ux = flags & HV_MAP_GPA_USER_EXECUTABLE;
 
-        /* The other flags of HV_MAP_GPA (supervisor shadow stack, paging writability) belong to
-         * features not offered. */
+        /*
+         * The other flags of HV_MAP_GPA (supervisor shadow stack, paging writability) belong to
+         * features not offered.
+         */
         if (flags & ~HV_MAP_GPA_ALL)
                 return HV_STATUS_INVALID_REGISTER_VALUE;
         if (flags && !r)

@@ -56,8 +56,10 @@ static bool canonical(uint64_t gva, unsigned bits) {
         return top == 0 || top == -1;
 }
 
-/* Reserved bits that do not depend on the width of physical addresses, which this walker does not
- * know. */
+/*
+ * Reserved bits that do not depend on the width of physical addresses, which this walker does not
+ * know.
+ */
 static bool reserved_bits(const struct mode *m, const struct kvm_sregs *sregs, unsigned level,
                           uint64_t pte) {
         bool large = level > 1 && (pte & PTE_PS);
