@@ -11,6 +11,7 @@
  * segment that an interrupt or IRET enters.
  */
 
+#define _GNU_SOURCE
 #include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
