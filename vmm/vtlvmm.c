@@ -169,7 +169,7 @@ _public_ int vtlvmm_add_vcpu(struct vtlvmm *v, int fd, unsigned long id, struct 
                 return vtlvmm_fail(v, e, "no pipe for a vCPU's kicks");
         }
         *vp = (struct stock_vp) { .plane = { { .fd = fd, .run = run }, { .fd = -1 } }, .id = id,
-                                  .kick_fd = pipes[1] };
+                                  .kick_fd = pipes[1], .seen_xcr0 = { 1, 1 } };
         vcpu->vtlvmm = v;
         vcpu->vp = vp;
         vcpu->index = v->planes.n_vps++;

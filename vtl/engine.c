@@ -122,7 +122,7 @@ static void publish(struct vtl_vp *vp) {
         ctl->halted = vp->halted;
         ctl->action.cr8 = lapic_cr8(&vp->lapic);
         ctl->switchable = (vp->enabled_vtls & 2u) && !vp->context_pending && idle && !vp->tlb_locked &&
-                          vp->n_stores == 0 && !(vp->pending_event0[0] & 1) && !vp->halted;
+                          !vp->exact_entry && vp->n_stores == 0 && !(vp->pending_event0[0] & 1) && !vp->halted;
 }
 
 static int serve(struct vtl_vp *vp) {

@@ -91,6 +91,7 @@ struct vtl_vp {
         struct vtl_vp_vtl vtl[VTL_MAX_VTLS];
         struct lapic lapic; /* VTL1's; VTL0's is the kernel's */
         bool halted;        /* VTL1 executed HLT */
+        bool exact_entry;   /* VTL1 was entered with all of the shared state: it is to return with it too */
         bool context_pending; /* EnableVpVtl took place, VTL1 was never entered */
         struct hv_initial_vp_context context;
         uint64_t vina;

@@ -288,33 +288,63 @@ static int move_fpu(struct stock_vp *vp, unsigned from, unsigned to) {
         return 0;
 }
 
-/* DR0-3 and XCR0, which nothing reveals a change of: looked at on every switch that is not the hot path's. */
-static int move_exact(struct plane_stock *s, struct stock_vp *vp, unsigned from, unsigned to) {
+static uint64_t xcr0_of(const struct kvm_xcrs *x) {
+        for (uint32_t i = 0; i < MIN(x->nr_xcrs, (uint32_t) ARRAY_SIZE(x->xcrs)); i++)
+                if (x->xcrs[i].xcr == 0)
+                        return x->xcrs[i].value;
+        return 0;
+}
+
+/*
+ * DR0-3 and XCR0: nothing reveals a change of them, so they are looked at on every switch that is not the hot path's.
+ * Only what @from changed since it was last looked at crosses: what it merely still holds may be older than what the
+ * other plane has written since, when the hot path brought the VP here.
+ */
+static int move_debug_registers(struct stock_vp *vp, unsigned from, unsigned to) {
         struct kvm_debugregs a, b;
-        struct kvm_xcrs x, y;
         int r;
 
-        if (s->has_debugregs) {
-                r = vcpu_ioctl(vp, from, KVM_GET_DEBUGREGS, &a);
-                if (r == 0)
-                        r = vcpu_ioctl(vp, to, KVM_GET_DEBUGREGS, &b);
-                if (r == 0 && memcmp(a.db, b.db, sizeof(a.db)) != 0) {
-                        memcpy(b.db, a.db, sizeof(b.db));
-                        r = vcpu_ioctl(vp, to, KVM_SET_DEBUGREGS, &b);
-                }
-                if (r < 0)
-                        return r;
-        }
-        if (s->has_xcrs) {
-                r = vcpu_ioctl(vp, from, KVM_GET_XCRS, &x);
-                if (r == 0)
-                        r = vcpu_ioctl(vp, to, KVM_GET_XCRS, &y);
-                if (r == 0 && x.nr_xcrs > 0 && memcmp(&x, &y, sizeof(x)) != 0)
-                        r = vcpu_ioctl(vp, to, KVM_SET_XCRS, &x);
-                if (r < 0)
-                        return r;
-        }
+        r = vcpu_ioctl(vp, from, KVM_GET_DEBUGREGS, &a);
+        if (r < 0 || memcmp(a.db, vp->seen_dr[from], sizeof(a.db)) == 0)
+                return r;
+        r = vcpu_ioctl(vp, to, KVM_GET_DEBUGREGS, &b);
+        if (r < 0)
+                return r;
+        memcpy(b.db, a.db, sizeof(b.db));
+        r = vcpu_ioctl(vp, to, KVM_SET_DEBUGREGS, &b);
+        if (r < 0)
+                return r;
+        memcpy(vp->seen_dr[from], a.db, sizeof(a.db));
+        memcpy(vp->seen_dr[to], a.db, sizeof(a.db));
         return 0;
+}
+
+static int move_xcr0(struct stock_vp *vp, unsigned from, unsigned to) {
+        struct kvm_xcrs x;
+        uint64_t value;
+        int r;
+
+        r = vcpu_ioctl(vp, from, KVM_GET_XCRS, &x);
+        if (r < 0)
+                return r;
+        value = xcr0_of(&x);
+        if (value == 0 || value == vp->seen_xcr0[from])
+                return 0;
+        r = vcpu_ioctl(vp, to, KVM_SET_XCRS, &x);
+        if (r < 0)
+                return r;
+        vp->seen_xcr0[from] = vp->seen_xcr0[to] = value;
+        return 0;
+}
+
+static int move_exact(struct plane_stock *s, struct stock_vp *vp, unsigned from, unsigned to) {
+        int r = 0;
+
+        if (s->has_debugregs)
+                r = move_debug_registers(vp, from, to);
+        if (r == 0 && s->has_xcrs)
+                r = move_xcr0(vp, from, to);
+        return r;
 }
 
 static int copy_tsc(struct stock_vp *vp) {

@@ -43,6 +43,9 @@ struct stock_vp {
         struct kvm_xsave *fpu; /* what the inactive plane holds, when @fpu_known */
         struct kvm_xsave *fpu_now;
         bool fpu_known;
+        /* What each plane held when it was last looked at: the rarely changing shared registers. Reset: 0 and 1. */
+        uint64_t seen_dr[PLANE_MAX][4];
+        uint64_t seen_xcr0[PLANE_MAX];
         bool tsc_copied;
         int kick_fd; /* write end of the VP's kick pipe */
 };

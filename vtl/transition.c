@@ -97,6 +97,7 @@ int vtl_enter_vtl1(struct vtl_vp *vp, enum hv_vtl_entry_reason reason) {
         if (r < 0)
                 return r;
         vp->active_vtl = 1;
+        vp->exact_entry = true;
         vp->halted = false;
         vtl_assist_enter(assist_page(vp), reason, &vp->ctl->regs, vp->vina);
         if (reason == HV_VTL_ENTRY_VTL_CALL)
@@ -144,6 +145,7 @@ int vtl_leave_vtl1(struct vtl_vp *vp, bool fast) {
         if (r < 0)
                 return r;
         vp->active_vtl = 0;
+        vp->exact_entry = false;
         vp->ctl->suspended_vtls &= ~1u;
         vp->ctl->stats.vtl_returns++;
         vtl_assist_leave(assist_page(vp), fast, long_mode, &vp->ctl->regs, vp->vina);
