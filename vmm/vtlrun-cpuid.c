@@ -14,6 +14,9 @@
 #define FIRST_ENTRIES 128u
 #define MAX_ENTRIES 4096u
 
+#define LEAF_ADDRESS_SIZES 0x80000008u
+#define DEFAULT_PHYSICAL_BITS 36u
+
 #define LEAF1_EBX_LOGICAL_SHIFT 16
 #define LEAF1_EBX_APIC_SHIFT 24
 #define LEAF1_ECX_HYPERVISOR (1u << 31)
@@ -122,6 +125,31 @@ static struct kvm_cpuid2 *get_supported(int kvm_fd) {
         }
         errno = E2BIG;
         return NULL;
+}
+
+static unsigned physical_bits(const struct kvm_cpuid2 *cpuid) {
+        for (unsigned i = 0; i < cpuid->nent; i++)
+                if (cpuid->entries[i].function == LEAF_ADDRESS_SIZES && (cpuid->entries[i].eax & 0xff))
+                        return cpuid->entries[i].eax & 0xff;
+        return DEFAULT_PHYSICAL_BITS;
+}
+
+/**
+ * vm_check_memory() - whether the guest's processors can address all of its RAM
+ * @vm: the machine with its RAM
+ *
+ * Return: 0, or an exit status after a message.
+ */
+int vm_check_memory(struct vm *vm) {
+        _cleanup_free_ struct kvm_cpuid2 *cpuid = get_supported(vm->kvm_fd);
+        unsigned bits = cpuid ? physical_bits(cpuid) : DEFAULT_PHYSICAL_BITS;
+
+        if (vm->ram_map.high_size == 0 ||
+            boot_span_fits(BOOT_HIGH_START, vm->ram_map.high_size, 1ull << bits))
+                return 0;
+        say("%llu MiB of memory are more than the processors can address (%u bits)",
+            (unsigned long long) (vm->config.memory >> 20), bits);
+        return STATUS_UNAVAILABLE;
 }
 
 /**

@@ -197,6 +197,8 @@ int vm_create(struct vm *vm, const struct vm_config *config) {
         if (r == 0)
                 r = create_ram(vm);
         if (r == 0)
+                r = vm_check_memory(vm);
+        if (r == 0)
                 r = add_slots(vm);
         if (r == 0)
                 devices_init(&vm->devices, &vm_device_ops, vm, config->vcpus, vm->ram_map.low_size,

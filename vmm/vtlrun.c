@@ -26,7 +26,7 @@
 #define MAX_FILE_SIZE (2ull << 30)
 #define MAX_TIMEOUT 31536000u
 #define UUID_TEXT_LEN 36u
-#define DEFAULT_SOCKET "/run/vtld/attach.socket"
+#define DEFAULT_SOCKET "/run/vtld/attach.sock"
 
 enum {
         OPT_APPEND = 0x100,
@@ -71,8 +71,7 @@ void say(const char *fmt, ...) {
 static void print_help(void) {
         (void) printf(
                 "Usage: vtlrun [OPTION]... IMAGE\n"
-                "Run a multiboot or Linux bzImage kernel in a virtual machine with virtual trust "
-                "levels.\n\n"
+                "Run a multiboot or Linux kernel in a virtual machine with virtual trust levels.\n\n"
                 "  --vcpus N            virtual processors, 1 to %u (default 1)\n"
                 "  --memory MIB         guest memory in MiB (default %u)\n"
                 "  --attach SOCKET      socket of vtld (default " DEFAULT_SOCKET ")\n"

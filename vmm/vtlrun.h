@@ -110,6 +110,7 @@ uint64_t vcpu_read_rip(struct vcpu *vcpu);
 void vm_destroy(struct vm *vm);
 
 /* vtlrun-cpuid.c */
+int vm_check_memory(struct vm *vm);
 int vcpu_set_cpuid(struct vm *vm, struct vcpu *vcpu);
 
 /* vtlrun-vtl.c: all that vtlrun does about trust levels */
