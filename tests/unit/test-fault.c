@@ -216,6 +216,16 @@ static void test_tables(void **state) {
         expect(g, "read 8020 8020 instruction 2");
         tiny_protect(g, TINY_GDT, HV_MAP_GPA_ALL);
 
+        /* They are read so too, and a selector over a page boundary is put together. */
+        g->regs.rax = TINY_FRESH;
+        tiny_protect(g, TINY_GDT, RO);
+        expect(g, "write 805d 805d instruction 2");
+        code(g, 0x8e, 0x00); /* mov es, [rax] */
+        g->regs.rax = TINY_DATA + 0xfff;
+        g->ram[TINY_DATA + 0xfff] = TINY_FRESH;
+        g->sregs.cr4 |= 1ull << 21;
+        expect(g, "write 805d 805d instruction 2");
+
         /* sgdt to a page that may not be written */
         tiny_long(g);
         code(g, 0x0f, 0x01, 0x00);
@@ -259,6 +269,16 @@ static void test_fetch(void **state) {
         g->ram[TINY_CODE + 0xfff] = 0x90;
         expect(g, "nothing");
 
+        /* What follows is read from where the next page lies: mov [DATA], eax. */
+        tiny_put(g, TINY_CODE + 0xffd, store, 3);
+        tiny_put(g, TINY_DATA2, store + 3, 4);
+        tiny_put64(g, TINY_PT + (TINY_CODE / 0x1000 + 1) * 8, TINY_DATA2 | TINY_PTE);
+        g->regs.rip = TINY_CODE + 0xffd;
+        tiny_protect(g, TINY_DATA, RO);
+        expect(g, "write 100000 100000 instruction 7");
+        g->ram[TINY_CODE + 0xffd] = 0x66;
+        g->ram[TINY_CODE + 0xffe] = 0x66;
+
         /* What cannot be decoded, or lies outside RAM, leaves the fetch alone. */
         g->ram[TINY_CODE + 0xfff] = 0x06;
         expect(g, "nothing");
@@ -266,6 +286,31 @@ static void test_fetch(void **state) {
         expect(g, "nothing");
         g->regs.rip = 0x8000000000000000;
         expect(g, "nothing");
+}
+
+/* What the guest's own page tables forbid is an exception of the guest, not an intercept. */
+static void test_guest_permissions(void **state) {
+        struct tiny_guest *g = *state;
+
+        tiny_user(g);
+        put_load(g);
+        tiny_protect(g, TINY_DATA, NONE);
+        expect(g, "read 100000 100000 instruction 7");
+        tiny_put64(g, TINY_PT + 0x100 * 8, TINY_DATA | 0x63);
+        expect(g, "nothing");
+        tiny_protect(g, TINY_CODE, NONE);
+        expect(g, "execute 10000 10000 fetch 0");
+        tiny_put64(g, TINY_PT + 0x10 * 8, TINY_CODE | 0x63);
+        expect(g, "nothing");
+
+        /* SMAP, lifted by AC */
+        tiny_long(g);
+        put_load(g);
+        tiny_protect(g, TINY_DATA, NONE);
+        g->sregs.cr4 |= 1ull << 21;
+        expect(g, "nothing");
+        g->regs.rflags |= 1 << 18;
+        expect(g, "read 100000 100000 instruction 7");
 }
 
 static void test_page_walk(void **state) {
@@ -406,6 +451,20 @@ static void test_event_delivery_32(void **state) {
         tiny_protect(g, TINY_IDT, NONE);
         expect(g, "read 9200 9200 event 0");
 
+        /* An error code or none: the fourth dword is the one in the closed page. */
+        tiny_flat32(g);
+        g->regs.rsp = TINY_STACK + 12;
+        tiny_protect(g, TINY_STACK - 0x1000, RO);
+        g->events.interrupt.injected = 1;
+        g->events.interrupt.nr = 0x40;
+        expect(g, "nothing");
+        g->events.interrupt.injected = 0;
+        g->events.exception.injected = 1;
+        g->events.exception.nr = 13;
+        expect(g, "nothing");
+        g->events.exception.has_error_code = 1;
+        expect(g, "write 1fffc 1fffc event 0");
+
         tiny_real(g);
         g->events.interrupt.injected = 1;
         g->events.interrupt.nr = 8;
@@ -516,14 +575,23 @@ static void test_host_failure(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_load_and_store), cmocka_unit_test(test_straddling),
-                cmocka_unit_test(test_order),          cmocka_unit_test(test_stack_and_calls),
-                cmocka_unit_test(test_tables),         cmocka_unit_test(test_string_ports),
-                cmocka_unit_test(test_fetch),          cmocka_unit_test(test_page_walk),
-                cmocka_unit_test(test_event_delivery), cmocka_unit_test(test_event_delivery_32),
-                cmocka_unit_test(test_without_paging), cmocka_unit_test(test_pae),
-                cmocka_unit_test(test_wrap),           cmocka_unit_test(test_vectors),
-                cmocka_unit_test(test_large_areas),    cmocka_unit_test(test_host_failure),
+                cmocka_unit_test(test_load_and_store),
+                cmocka_unit_test(test_straddling),
+                cmocka_unit_test(test_order),
+                cmocka_unit_test(test_stack_and_calls),
+                cmocka_unit_test(test_tables),
+                cmocka_unit_test(test_string_ports),
+                cmocka_unit_test(test_fetch),
+                cmocka_unit_test(test_page_walk),
+                cmocka_unit_test(test_guest_permissions),
+                cmocka_unit_test(test_event_delivery),
+                cmocka_unit_test(test_event_delivery_32),
+                cmocka_unit_test(test_without_paging),
+                cmocka_unit_test(test_pae),
+                cmocka_unit_test(test_wrap),
+                cmocka_unit_test(test_vectors),
+                cmocka_unit_test(test_large_areas),
+                cmocka_unit_test(test_host_failure),
         };
 
         cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -344,6 +344,9 @@ static void test_tables(void **state) {
         tiny_flat32(g);
         g->regs.rax = 0x100000;
         expect(g, "0f0110", "r100000+6");
+        g->sregs.es.base = 0x1000; /* movdir64b eax, [edx] writes to ES */
+        g->regs.rdx = 0x300000;
+        expect(g, "660f38f802", "r300000+64 w101000+64");
         expect(g, "0f0108", "w100000+6");
 }
 
@@ -383,6 +386,28 @@ static void test_segment_loads(void **state) {
         g->regs.rax = 0x2000;
         expect(g, "0f00e0", ""); /* beyond the table */
         expect_result(g, "8ed8", INSN_STOP, "");
+
+        /* The table ends behind the descriptor, and within it. */
+        g->regs.rax = TINY_FRESH;
+        g->sregs.gdt.limit = TINY_FRESH + 7;
+        expect(g, "8ed8", "R8058+8 W805d+1");
+        g->sregs.gdt.limit = TINY_FRESH + 6;
+        expect_result(g, "8ed8", INSN_STOP, "");
+        g->sregs.gdt.limit = 0x7f;
+        g->regs.rax = TINY_LDT_DATA;
+        g->sregs.ldt.unusable = 1;
+        expect_result(g, "8ed8", INSN_STOP, "");
+
+        /* Descriptors that are of the wrong kind or not present */
+        g->regs.rax = TINY_SS;
+        expect_result(g, "0f00d0", INSN_STOP, "R8018+8");
+        g->regs.rax = TINY_TR;
+        expect_result(g, "8ed8", INSN_STOP, "R8038+8");
+        g->ram[TINY_GDT + TINY_TR + 5] &= 0x7f;
+        expect_result(g, "0f00d8", INSN_STOP, "R8038+8");
+        g->regs.rax = TINY_FRESH;
+        g->ram[TINY_GDT + TINY_FRESH + 5] &= 0x7f;
+        expect_result(g, "8ed8", INSN_STOP, "R8058+8");
 
         tiny_flat32(g);
         g->regs.rax = 0x100000;
@@ -522,6 +547,51 @@ static void test_interrupts(void **state) {
                "w27ff4+4 w27ff0+4 w27fec+4 w27fe8+4 w27fe4+4 w27fe0+4 w27fdc+4");
 }
 
+static void test_inner_stacks(void **state) {
+        struct tiny_guest *g = *state;
+
+        /* A handler at CPL 1 takes RSP1. */
+        tiny_user(g);
+        tiny_put64(g, TINY_GDT + TINY_CS64, 0x00afbb000000ffffull);
+        tiny_put64(g, TINY_TSS + 12, TINY_RSP0);
+        expect(g, "cc", "R9030+16 R8008+8 Ra00c+8 w27ff8+8 w27ff0+8 w27fe8+8 w27fe0+8 w27fd8+8");
+        g->sregs.tr.limit = 18;
+        expect_result(g, "cc", INSN_STOP, "R9030+16 R8008+8");
+
+        /* 32-bit and 16-bit TSS: SS:ESP1 and SS:SP1, and where they end */
+        tiny_user32(g);
+        tiny_put64(g, TINY_GDT + TINY_CS32, 0x00cfbb000000ffffull);
+        tiny_put64(g, TINY_TSS + 12, (uint64_t) TINY_SS << 32 | TINY_RSP0);
+        g->sregs.tr.limit = 17;
+        expect(g, "cc",
+               "R9018+8 R8010+8 Ra00c+4 Ra010+2 R8018+8 w27ffc+4 w27ff8+4 w27ff4+4 w27ff0+4 "
+               "w27fec+4");
+        g->sregs.tr.limit = 16;
+        expect_result(g, "cc", INSN_STOP, "R9018+8 R8010+8");
+        g->sregs.tr.type = 3;
+        g->sregs.tr.limit = 9;
+        tiny_put64(g, TINY_TSS + 6, (uint64_t) TINY_SS << 16 | 0x8000);
+        tiny_put64(g, TINY_IDT + 3 * 8, 0x0000e60000000000ull | TINY_CS32 << 16);
+        expect(g, "cc",
+               "R9018+8 R8010+8 Ra006+2 Ra008+2 R8018+8 w7ffe+2 w7ffc+2 w7ffa+2 w7ff8+2 w7ff6+2");
+        /* A call gate of 16 bits pushes 16 bits. */
+        tiny_flat32(g);
+        tiny_put64(g, TINY_GDT + TINY_GATE, 0x0000e40000000000ull | TINY_CS32 << 16);
+        expect(g, "9a000000006000", "R8060+8 R8010+8 w1fffe+2 w1fffc+2");
+
+        /* The last gate that the IDT has */
+        tiny_flat32(g);
+        g->sregs.idt.limit = 0x1f;
+        expect(g, "cc", "R9018+8 R8010+8 w1fffc+4 w1fff8+4 w1fff4+4");
+        g->sregs.idt.limit = 0x1e;
+        expect_result(g, "cc", INSN_STOP, "");
+        tiny_long(g);
+        g->sregs.idt.limit = 0x3f;
+        expect(g, "cc", "R9030+16 R8008+8 w1fff8+8 w1fff0+8 w1ffe8+8 w1ffe0+8 w1ffd8+8");
+        g->sregs.idt.limit = 0x3e;
+        expect_result(g, "cc", INSN_STOP, "");
+}
+
 static void test_ports(void **state) {
         struct tiny_guest *g = *state;
 
@@ -560,16 +630,23 @@ static void test_vectors(void **state) {
         for (unsigned i = 0; i < 4; i++) {
                 set_dword(g, 1, i, i * 0x100 - 0x100);
                 set_dword(g, 2, i, i == 2 ? 0 : 0x80000000);
+                set_dword(g, 2, i + 4, 0x80000000); /* beyond the register that is used */
         }
         /* vpgatherdd xmm0, [rax+xmm1*4], xmm2 */
         /* vpgatherdq xmm0, [rax+xmm1*4], xmm2: two elements, selected by bits 63 and 127 */
         expect(g, "c4e269900488", "rffc00+4 r100000+4 r100800+4");
         expect(g, "c4e2e9900488", "rffc00+8 r100000+8");
+        /* vgatherdps, vgatherdpd: the same */
+        expect(g, "c4e269920488", "rffc00+4 r100000+4 r100800+4");
+        expect(g, "c4e2e9920488", "rffc00+8 r100000+8");
         set_qword(g, 1, 0, 0x10);
         set_qword(g, 1, 1, -0x10ll);
         /* vpgatherqq xmm0, [rax+xmm1*8], xmm2 */
         expect(g, "c4e2e99104c8", "r100080+8 rfff80+8"); /* vpgatherqd xmm0, [rax+xmm1*8], xmm2 */
         expect(g, "c4e2699104c8", "r100080+4 rfff80+4");
+        /* vgatherqpd, vgatherqps */
+        expect(g, "c4e2e99304c8", "r100080+8 rfff80+8");
+        expect(g, "c4e2699304c8", "r100080+4 rfff80+4");
 
         g->vectors.k[1] = 0x8001;
         for (unsigned i = 0; i < 16; i++)
@@ -626,6 +703,8 @@ static void test_xsave_image(void **state) {
         assert_int_equal(v.reg[1][16], 0);
         assert_int_equal(v.reg[16][0], 0);
         assert_int_equal(v.k[7], 0);
+        insn_vectors_from_xsave(&v, image, 576, offsets);
+        assert_int_equal(v.reg[15][15], 0x1f);
         insn_vectors_from_xsave(&v, image, 100, offsets);
         assert_int_equal(v.reg[0][0], 0);
 }
@@ -677,6 +756,7 @@ int main(void) {
                 cmocka_unit_test(test_segment_loads),
                 cmocka_unit_test(test_far_transfers),
                 cmocka_unit_test(test_interrupts),
+                cmocka_unit_test(test_inner_stacks),
                 cmocka_unit_test(test_ports),
                 cmocka_unit_test(test_vectors),
                 cmocka_unit_test(test_xsave_image),

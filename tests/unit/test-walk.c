@@ -75,6 +75,7 @@ static void test_no_paging(void **state) {
         assert_int_equal(w.gpa, 0x12345678);
         assert_int_equal(w.page_size, 4096);
         assert_int_equal(w.n_entries, 0);
+        assert_true(w.accessed && w.dirty);
         assert_int_equal(g->reads, 0);
 }
 
