@@ -2,6 +2,7 @@
 /*
  * The hypercall ABI as a guest meets it: control word, parameters in memory, registers, privilege
  * (vsm.md 2).
+ * Command line: precise=1 on a host that executes instructions itself.
  */
 #include "lib/hv.h"
 
@@ -155,7 +156,9 @@ static void test_privilege(void) {
         uint64_t entry = this_cpu()->hypercall_entry;
         struct fault f = fault_of(user_enter(entry, rsp, RFLAGS_FIXED | RFLAGS_IOPL3, 0));
 
-        is(f.vector, VECTOR_UD, "#UD at CPL 3");
+        /* A host that emulates the OUT may refuse it to CPL 3 itself. */
+        ok(f.vector == VECTOR_UD || (!cmdline_number("precise", 0) && f.vector == VECTOR_GP),
+           "#UD at CPL 3 (%lu)", f.vector);
         is(f.cs & 3, 3, "taken at CPL 3");
         ok(f.rip >= entry && f.rip < entry + HV_PAGE_SIZE, "with RIP in the page");
 }

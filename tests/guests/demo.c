@@ -89,6 +89,8 @@ static void intercepted(struct hv_message *m, struct gprs *g) {
         const struct hv_memory_intercept *i = (const void *) m->payload;
         bool write = i->header.access_type == HV_INTERCEPT_ACCESS_WRITE;
 
+        if (blocked_reads + blocked_writes >= 8)
+                bail_out("VTL0 cannot be moved on");
         print("VTL1: intercept: VTL0 wanted to %s 0x%lx, RIP 0x%lx: %s\n", write ? "write" : "read",
               i->gpa, i->header.rip, write ? "dropped" : "it gets poison");
         if (write)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Enabling rules and their status codes (vsm.md 3.2, 3.4, 5.1), the state registers before and
- * after, and #UD on every violated precondition of a VTL call or return (6.1). Command line:
- * allow=0 when the host's policy refuses VTL1 to this guest.
+ * after, and #UD on every violated precondition of a VTL call or return (6.1).
+ * Command line: allow=0 when the host's policy refuses VTL1 to this guest; precise=1 on a host that
+ * executes instructions itself.
  */
 #include "lib/hv.h"
 
@@ -142,7 +143,9 @@ static void user_ud(uint64_t entry, const char *what) {
         uint64_t rsp = (uint64_t) (user_stack + sizeof(user_stack));
         struct fault f = fault_of(user_enter(entry, rsp, RFLAGS_FIXED | RFLAGS_IOPL3, 0));
 
-        is(f.vector, VECTOR_UD, "#UD at CPL 3 with IOPL 3: %s", what);
+        /* A host that emulates the OUT may refuse it to CPL 3 itself. */
+        ok(f.vector == VECTOR_UD || (!cmdline_number("precise", 0) && f.vector == VECTOR_GP),
+           "#UD at CPL 3 with IOPL 3: %s (%lu)", what, f.vector);
         f = fault_of(user_enter(entry, rsp, RFLAGS_FIXED, 0));
         ok(f.vector == VECTOR_UD || f.vector == VECTOR_GP,
            "an exception at CPL 3 with IOPL 0: %s (%lu)", what, f.vector);

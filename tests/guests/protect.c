@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Protections and the intercepts they end in (vsm.md 3.1, 8). Command line: precise=1 when the host
- * reports faults with a precise RIP; otherwise only plain MOV is tested.
+ * Protections and the intercepts they end in (vsm.md 3.1, 8).
+ * Command line: precise=1 when the host reports faults with a precise RIP; otherwise only plain MOV
+ * is tested.
  */
 #include "lib/probes.h"
 

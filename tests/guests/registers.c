@@ -71,7 +71,7 @@ static void test_read(void) {
 
         get(VTL0, HV_X64_REGISTER_CS);
         is(job.value.segment.selector, KERNEL_CS, "CS selector");
-        is(job.value.segment.attributes & 0xa09b, 0xa09b,
+        is(job.value.segment.attributes & 0xa09a, 0xa09a,
            "CS attributes: present, code, long, granular");
         is(job.value.segment.limit, 0xffffffff, "CS limit");
         get(VTL0, HV_X64_REGISTER_SS);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Two VPs: VTL1 on both, secure calls on both at once, protections that hold on both, and
- * interrupts from one VTL1 to the other, in the middle of VTL0's port reads. Command line: calls=N,
- * ipis=N.
+ * interrupts from one VTL1 to the other, in the middle of VTL0's port reads.
+ * Command line: calls=N, ipis=N.
  */
 #include "lib/hv.h"
 

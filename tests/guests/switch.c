@@ -310,7 +310,7 @@ static void test_shared(void) {
         } else
                 skip("carried only by switches through the engine", "DR0-3 on VTL call and return");
 
-        /* An intercept is a switch through the engine. */
+        /* An intercept goes through the engine; the return from it may not. */
         is(HV_RESULT_STATUS(protect(WINDOW_PAGE(1), 1, 0)), 0, "a page is closed");
         vtl1_on_intercept = drs_intercept;
         set_drs(0x1000);
@@ -318,7 +318,10 @@ static void test_shared(void) {
         ok(vtl1_drs[0] == 0x1000 && vtl1_drs[1] == 0x1001 && vtl1_drs[2] == 0x1002 &&
                    vtl1_drs[3] == 0x1003,
            "DR0-3 reach VTL1 with an intercept");
-        ok(drs_are(0x2000), "DR0-3 come back from VTL1");
+        if (cmdline_number("exact", 0))
+                ok(drs_are(0x2000), "DR0-3 come back from VTL1");
+        else
+                skip("carried only by switches through the engine", "DR0-3 come back from VTL1");
         vtl1_on_intercept = handler;
         is(HV_RESULT_STATUS(protect(WINDOW_PAGE(1), 1, HV_MAP_GPA_ALL)), 0, "and opened");
 }
