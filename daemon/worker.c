@@ -284,6 +284,7 @@ int worker_main(int fd) {
         if (!w)
                 return EXIT_FAILURE;
         w->broker_fd = fd;
+        mailbox_prepare();
         r = sandbox_worker_prepare();
         if (r >= 0)
                 r = receive_config(w);

@@ -110,6 +110,7 @@ _public_ int vtlvmm_attach(struct vtlvmm *v, const char *socket_path) {
 
         if (!v || !socket_path)
                 return -EINVAL;
+        mailbox_prepare();
         r = vtlvmm_prepare(v);
         if (r < 0)
                 return r;

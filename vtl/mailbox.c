@@ -18,15 +18,12 @@ static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct t
 }
 
 /* Spinning needs a second CPU for the one that is waited for. */
-static bool may_spin(void) {
-        static _Atomic int cpus;
-        int n = atomic_load(&cpus);
+static _Atomic bool may_spin;
 
-        if (n == 0) {
-                n = (int) sysconf(_SC_NPROCESSORS_ONLN);
-                atomic_store(&cpus, n > 0 ? n : 1);
-        }
-        return n > 1;
+void mailbox_prepare(void) {
+        cpu_set_t set;
+
+        atomic_store(&may_spin, sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 1);
 }
 
 /* Waits for the word to leave @old. Return: its new value, or @old when @dead became true or on a spurious wake. */
@@ -36,18 +33,18 @@ static uint32_t wait_change(struct vtl_control_vp *ctl, uint32_t old, _Atomic ui
         uint32_t now;
 
         if (spin->limit == 0)
-                spin->limit = may_spin() ? SPIN_MAX / 4 : 1;
+                spin->limit = may_spin ? SPIN_MAX / 4 : 1;
         for (unsigned i = 0; i < spin->limit; i++) {
                 now = atomic_load_explicit(&ctl->mailbox, memory_order_acquire);
                 if (now != old) {
                         /* The answer came while spinning: it is worth it. */
-                        if (may_spin())
+                        if (may_spin)
                                 spin->limit = MIN(spin->limit * 2, SPIN_MAX);
                         return now;
                 }
                 __builtin_ia32_pause();
         }
-        spin->limit = may_spin() ? MAX(spin->limit / 2, SPIN_MIN) : 1;
+        spin->limit = may_spin ? MAX(spin->limit / 2, SPIN_MIN) : 1;
         atomic_store(sleeps, 1);
         now = atomic_load(&ctl->mailbox);
         if (now == old && !(dead && atomic_load(dead)))

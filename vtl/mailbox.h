@@ -13,6 +13,9 @@
 
 struct vtl_vp;
 
+/* Once per process, before the first call and before a sandbox: finds out whether waiting may spin. */
+void mailbox_prepare(void);
+
 /* How long to spin before sleeping; adapts to how soon answers come. One per waiting thread, zero-initialised. */
 struct mailbox_spin {
         unsigned limit; /* rounds; 0 until the first wait */
