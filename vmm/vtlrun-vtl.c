@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 
 #include "vmm/internal.h"
@@ -78,6 +79,39 @@ int vm_start_vtl(struct vm *vm) {
 
 void vm_free_vtl(struct vm *vm) {
         vm->vtl = vtlvmm_free(vm->vtl);
+}
+
+/**
+ * vm_print_stats() - one line for each processor: how often what happened
+ * @vm: the machine; no vCPU runs any more
+ */
+void vm_print_stats(struct vm *vm) {
+        static const struct {
+                const char *name;
+                size_t offset;
+        } counters[] = {
+#define COUNTER(field) { #field, offsetof(struct vtl_vp_stats, field) }
+                COUNTER(vtl_calls),
+                COUNTER(vtl_returns),
+                COUNTER(fast_switches),
+                COUNTER(interrupt_entries),
+                COUNTER(hypercalls),
+                COUNTER(intercepts),
+                COUNTER(engine_exits),
+                COUNTER(vcpu_ioctls),
+#undef COUNTER
+        };
+
+        for (unsigned i = 0; i < vm->config.vcpus && vm->vtl; i++) {
+                const struct vtl_vp_stats s = vm->vcpus[i].vtl->vp->ctl->stats;
+                char text[512] = "";
+                size_t n = 0;
+
+                for (size_t k = 0; k < ARRAY_SIZE(counters); k++)
+                        n += (size_t) snprintf(text + n, sizeof(text) - n, " %s=%" PRIu64, counters[k].name,
+                                               *(const uint64_t *) ((const char *) &s + counters[k].offset));
+                say("processor %u:%s", i, text);
+        }
 }
 
 /**

@@ -37,6 +37,7 @@ enum {
         OPT_MEMORY,
         OPT_NAME,
         OPT_PLAIN,
+        OPT_STATS,
         OPT_TIMEOUT,
         OPT_UUID,
         OPT_VCPUS,
@@ -49,6 +50,7 @@ struct arguments {
         const char *initrd;
         const char *append;
         unsigned timeout; /* seconds, 0 for none */
+        bool stats;
         bool done;        /* --help or --version has been answered */
 };
 
@@ -82,6 +84,7 @@ static void print_help(void) {
                 "  --append TEXT        kernel command line\n"
                 "  --uuid UUID          identity of the virtual machine (default random)\n"
                 "  --name NAME          name of the virtual machine (default the image's)\n"
+                "  --stats              print at the end how often what happened\n"
                 "  --timeout SECONDS    end with status %d after this time\n"
                 "  --help               print this text\n"
                 "  --version            print the version\n\n"
@@ -198,6 +201,9 @@ static int parse_option(struct arguments *a, int option, const char *text) {
         case OPT_PLAIN:
                 a->config.engine = ENGINE_NONE;
                 break;
+        case OPT_STATS:
+                a->stats = true;
+                break;
         case OPT_TIMEOUT:
                 if (!parse_number(text, 1, MAX_TIMEOUT, &a->timeout))
                         return usage_error("timeout", text, "a number of seconds");
@@ -234,6 +240,7 @@ static int parse_arguments(struct arguments *a, int argc, char **argv) {
                 { "memory", required_argument, NULL, OPT_MEMORY },
                 { "name", required_argument, NULL, OPT_NAME },
                 { "plain", no_argument, NULL, OPT_PLAIN },
+                { "stats", no_argument, NULL, OPT_STATS },
                 { "timeout", required_argument, NULL, OPT_TIMEOUT },
                 { "uuid", required_argument, NULL, OPT_UUID },
                 { "vcpus", required_argument, NULL, OPT_VCPUS },
@@ -444,6 +451,8 @@ static int run(struct vm *vm, const struct arguments *a) {
         main_loop(vm, a, signal_fd, timer_fd);
         vm_join(vm);
         console_close(&vm->console);
+        if (a->stats)
+                vm_print_stats(vm);
         return atomic_load(&vm->status);
 }
 

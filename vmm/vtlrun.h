@@ -116,6 +116,7 @@ int vcpu_set_cpuid(struct vm *vm, struct vcpu *vcpu);
 /* vtlrun-vtl.c: all that vtlrun does about trust levels */
 int vm_start_vtl(struct vm *vm);
 void vm_free_vtl(struct vm *vm);
+void vm_print_stats(struct vm *vm);
 int vcpu_run(struct vcpu *vcpu);
 void vcpu_run_failed(struct vcpu *vcpu, int error);
 
