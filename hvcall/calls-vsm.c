@@ -96,8 +96,9 @@ static bool protectable(const struct vtl_partition *p, uint64_t gpn) {
 #define BATCH_RANGES 256u
 
 /* Elements from @first on that merge into at most BATCH_RANGES runs. Return: the element after the last. */
-static uint16_t make_ranges(const hv_gpa_page_number *list, uint16_t first, uint16_t count, uint32_t access,
-                            struct plane_range ranges[BATCH_RANGES], size_t *ret_n) {
+static uint16_t make_ranges(const hv_gpa_page_number *list, uint16_t first, uint16_t count,
+                            uint32_t access, struct plane_range ranges[BATCH_RANGES],
+                            size_t *ret_n) {
         size_t n = 0;
         uint16_t i;
 
@@ -107,7 +108,9 @@ static uint16_t make_ranges(const hv_gpa_page_number *list, uint16_t first, uint
                 if (last && list[i] == last->gpn + last->count)
                         last->count++;
                 else if (n < BATCH_RANGES)
-                        ranges[n++] = (struct plane_range) { .gpn = list[i], .count = 1, .access = access };
+                        ranges[n++] = (struct plane_range){ .gpn = list[i],
+                                                            .count = 1,
+                                                            .access = access };
                 else
                         break;
         }

@@ -16,7 +16,8 @@
 
 /* Parameters must lie in RAM, not on an overlay page, with the caller's rights; else the input is invalid. */
 static int memory_status(const struct vtl_vp *vp, uint64_t gpa, int r) {
-        if (r == -EFAULT || r == -EACCES || vtl_overlay_find(vp->partition, vp->active_vtl, gpa >> HV_PAGE_SHIFT))
+        if (r == -EFAULT || r == -EACCES ||
+            vtl_overlay_find(vp->partition, vp->active_vtl, gpa >> HV_PAGE_SHIFT))
                 return HV_STATUS_INVALID_HYPERCALL_INPUT;
         return r;
 }
@@ -24,22 +25,25 @@ static int memory_status(const struct vtl_vp *vp, uint64_t gpa, int r) {
 static int io_read(void *userdata, uint64_t gpa, void *buf, uint32_t len) {
         const struct vtl_vp *vp = userdata;
 
-        return memory_status(vp, gpa, vtl_memory_read(vp->partition, vp->active_vtl, gpa, buf, len,
-                                                      HV_MAP_GPA_READABLE));
+        return memory_status(
+                vp, gpa,
+                vtl_memory_read(vp->partition, vp->active_vtl, gpa, buf, len, HV_MAP_GPA_READABLE));
 }
 
 static int io_write(void *userdata, uint64_t gpa, const void *buf, uint32_t len) {
         const struct vtl_vp *vp = userdata;
 
-        return memory_status(vp, gpa, vtl_memory_write(vp->partition, vp->active_vtl, gpa, buf, len,
-                                                       HV_MAP_GPA_WRITABLE));
+        return memory_status(vp, gpa,
+                             vtl_memory_write(vp->partition, vp->active_vtl, gpa, buf, len,
+                                              HV_MAP_GPA_WRITABLE));
 }
 
 static int io_probe_write(void *userdata, uint64_t gpa, uint32_t len) {
         const struct vtl_vp *vp = userdata;
 
-        return memory_status(vp, gpa, vtl_memory_probe(vp->partition, vp->active_vtl, gpa, len,
-                                                       HV_MAP_GPA_WRITABLE));
+        return memory_status(
+                vp, gpa,
+                vtl_memory_probe(vp->partition, vp->active_vtl, gpa, len, HV_MAP_GPA_WRITABLE));
 }
 
 static int io_get_xmm(void *userdata, uint8_t xmm[HV_XMM_PAIRS][16]) {
@@ -87,7 +91,7 @@ struct call_registers {
 };
 
 static struct call_registers load_registers(const struct kvm_regs *r) {
-        return (struct call_registers) { r->rax, r->rbx, r->rcx, r->rdx, r->rsi, r->rdi, r->r8 };
+        return (struct call_registers){ r->rax, r->rbx, r->rcx, r->rdx, r->rsi, r->rdi, r->r8 };
 }
 
 /* Only what the call's ABI changed: registers that a call wrote by name are in the control page already. */

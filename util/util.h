@@ -15,17 +15,17 @@
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
-#define MIN(a, b)                                                                                  \
-        ({                                                                                         \
-                __typeof__(a) min_a_ = (a);                                                        \
-                __typeof__(b) min_b_ = (b);                                                        \
-                min_a_ < min_b_ ? min_a_ : min_b_;                                                 \
+#define MIN(a, b)                                  \
+        ({                                         \
+                __typeof__(a) min_a_ = (a);        \
+                __typeof__(b) min_b_ = (b);        \
+                min_a_ < min_b_ ? min_a_ : min_b_; \
         })
-#define MAX(a, b)                                                                                  \
-        ({                                                                                         \
-                __typeof__(a) max_a_ = (a);                                                        \
-                __typeof__(b) max_b_ = (b);                                                        \
-                max_a_ > max_b_ ? max_a_ : max_b_;                                                 \
+#define MAX(a, b)                                  \
+        ({                                         \
+                __typeof__(a) max_a_ = (a);        \
+                __typeof__(b) max_b_ = (b);        \
+                max_a_ > max_b_ ? max_a_ : max_b_; \
         })
 
 #define _cleanup_(x) __attribute__((cleanup(x)))
@@ -33,17 +33,17 @@
 #define _public_ __attribute__((visibility("default")))
 
 /* Takes the value out of an owned variable, leaving the empty value behind. */
-#define TAKE_PTR(p)                                                                                \
-        ({                                                                                         \
-                __typeof__(p) take_p_ = (p);                                                       \
-                (p) = NULL;                                                                        \
-                take_p_;                                                                           \
+#define TAKE_PTR(p)                          \
+        ({                                   \
+                __typeof__(p) take_p_ = (p); \
+                (p) = NULL;                  \
+                take_p_;                     \
         })
-#define TAKE_FD(fd)                                                                                \
-        ({                                                                                         \
-                int take_fd_ = (fd);                                                               \
-                (fd) = -1;                                                                         \
-                take_fd_;                                                                          \
+#define TAKE_FD(fd)                  \
+        ({                           \
+                int take_fd_ = (fd); \
+                (fd) = -1;           \
+                take_fd_;            \
         })
 
 /**

@@ -32,27 +32,30 @@ int vtlvmm_start_in_process(struct vtlvmm *v, bool allow_vtl1) {
                 const struct stock_region *s = &v->planes.regions[i];
 
                 if (s->fd >= 0)
-                        regions[n++] = (struct vtl_region) { .gpa = s->gpa, .size = s->size,
-                                                             .base = (uint8_t *) (uintptr_t) s->hva };
+                        regions[n++] =
+                                (struct vtl_region){ .gpa = s->gpa,
+                                                     .size = s->size,
+                                                     .base = (uint8_t *) (uintptr_t) s->hva };
         }
         for (unsigned i = 0; i < v->planes.n_vps; i++)
                 apic_ids[i] = (uint32_t) v->planes.vps[i].id;
-        r = vtl_partition_new(&(struct vtl_config) {
-                                      .vps = v->planes.n_vps,
-                                      .apic_ids = apic_ids,
-                                      .regions = regions,
-                                      .n_regions = n,
-                                      .tsc_khz = v->tsc_khz,
-                                      .phys_bits = v->phys_bits,
-                                      .allow_vtl1 = allow_vtl1,
-                                      .precise_faults = v->precise_faults,
-                                      .control = v->control,
-                                      .overlay = v->overlay,
-                                      .ops = &plane_stock_ops,
-                                      .ops_ctx = &v->planes,
-                                      .hypercall = hvcall_serve,
-                              },
-                              &p);
+        r = vtl_partition_new(
+                &(struct vtl_config){
+                        .vps = v->planes.n_vps,
+                        .apic_ids = apic_ids,
+                        .regions = regions,
+                        .n_regions = n,
+                        .tsc_khz = v->tsc_khz,
+                        .phys_bits = v->phys_bits,
+                        .allow_vtl1 = allow_vtl1,
+                        .precise_faults = v->precise_faults,
+                        .control = v->control,
+                        .overlay = v->overlay,
+                        .ops = &plane_stock_ops,
+                        .ops_ctx = &v->planes,
+                        .hypercall = hvcall_serve,
+                },
+                &p);
         if (r < 0)
                 return vtlvmm_fail(v, r, "the engine cannot start: %s", strerror(-r));
         v->engine = p;

@@ -23,8 +23,8 @@ struct vtlvmm_vcpu {
         bool started;     /* its thread has been set up */
         bool to_boundary; /* the pending instruction is to be finished, then the engine wants to know */
         bool irq_window;
-        bool waiting; /* VTL1 is halted */
-        bool shown; /* the last exit was VTL1's, shown through VTL0's kvm_run */
+        bool waiting;       /* VTL1 is halted */
+        bool shown;         /* the last exit was VTL1's, shown through VTL0's kvm_run */
         sigset_t wait_mask; /* the thread's own signals, for waiting */
         struct mailbox_spin spin;
         void *engine_vp; /* in process: struct vtl_vp */

@@ -20,14 +20,16 @@ static int serve(struct vtlvmm_vcpu *c) {
         int r = mailbox_call(c->vp->ctl, &c->spin, &c->vtlvmm->dead, serve_op, c);
 
         return r == -EOWNERDEAD
-                       ? vtlvmm_fail(c->vtlvmm, r, "the process that serves this guest's trust levels is gone")
-                       : r;
+                     ? vtlvmm_fail(c->vtlvmm, r,
+                                   "the process that serves this guest's trust levels is gone")
+                     : r;
 }
 
 /* Waits for the end of the worker: the guest must not go on without it (design section 5). */
 static void *watch(void *arg) {
         struct vtlvmm *v = arg;
-        struct pollfd p[] = { { .fd = v->link_fd, .events = POLLIN }, { .fd = v->quit_fd, .events = POLLIN } };
+        struct pollfd p[] = { { .fd = v->link_fd, .events = POLLIN },
+                              { .fd = v->quit_fd, .events = POLLIN } };
 
         for (;;) {
                 if (poll(p, ARRAY_SIZE(p), -1) < 0) {
@@ -88,8 +90,9 @@ static int attach(struct vtlvmm *v) {
                 const struct stock_region *s = &v->planes.regions[i];
 
                 if (s->fd >= 0)
-                        regions[n++] = (struct attach_region) { .gpa = s->gpa, .size = s->size,
-                                                                .offset = s->fd_offset, .fd = s->fd };
+                        regions[n++] = (struct attach_region){
+                                .gpa = s->gpa, .size = s->size, .offset = s->fd_offset, .fd = s->fd
+                        };
         }
         for (unsigned i = 0; i < v->planes.n_vps; i++)
                 apic_ids[i] = (uint32_t) v->planes.vps[i].id;

@@ -52,7 +52,8 @@ static int set_up_thread(struct vtlvmm_vcpu *c) {
         r = set_signal_mask(c, &in_guest);
         if (r < 0)
                 return r;
-        if (fcntl(c->kick_read, F_SETSIG, sig) < 0 || fcntl(c->kick_read, F_SETOWN_EX, &owner) < 0 ||
+        if (fcntl(c->kick_read, F_SETSIG, sig) < 0 ||
+            fcntl(c->kick_read, F_SETOWN_EX, &owner) < 0 ||
             fcntl(c->kick_read, F_SETFL, O_NONBLOCK | O_ASYNC) < 0)
                 return -errno;
         /* One that came before the pipe knew its owner made no signal. */
@@ -103,8 +104,8 @@ static void take_answer(struct vtlvmm_vcpu *c) {
         switch (to->exit_reason) {
         case KVM_EXIT_IO:
                 if (to->io.direction == KVM_EXIT_IO_IN)
-                        memcpy((uint8_t *) to + to->io.data_offset, (uint8_t *) from + to->io.data_offset,
-                               io_bytes(to));
+                        memcpy((uint8_t *) to + to->io.data_offset,
+                               (uint8_t *) from + to->io.data_offset, io_bytes(to));
                 break;
         case KVM_EXIT_MMIO:
                 if (!to->mmio.is_write)
@@ -122,11 +123,16 @@ static void take_answer(struct vtlvmm_vcpu *c) {
 
 /* ---- Whose exit is it? ---- */
 
-enum owner { OWNER_VMM, OWNER_ENGINE, OWNER_NOBODY };
+enum owner {
+        OWNER_VMM,
+        OWNER_ENGINE,
+        OWNER_NOBODY
+};
 
 static enum owner classify_io(struct vtlvmm_vcpu *c, struct kvm_run *run, struct vtl_exit *e) {
         if (run->io.direction != KVM_EXIT_IO_OUT || run->io.size != 1 || run->io.count != 1 ||
-            !hvpage_is_port(run->io.port) || hvpage_out_offset(run->io.port, run->s.regs.regs.rip) < 0)
+            !hvpage_is_port(run->io.port) ||
+            hvpage_out_offset(run->io.port, run->s.regs.regs.rip) < 0)
                 return OWNER_VMM;
         e->kind = VTL_EXIT_HYPERCALL;
         e->port = run->io.port;
@@ -138,7 +144,8 @@ static enum owner classify_mmio(struct vtlvmm_vcpu *c, struct kvm_run *run, stru
 
         /* RAM that KVM emulates an access to, or VTL1's APIC: never the VMM's (design section 6). */
         if (!plane_stock_ram(&c->vtlvmm->planes, gpa) &&
-            !(e->plane == 1 && gpa >> HV_PAGE_SHIFT == run->s.regs.sregs.apic_base >> HV_PAGE_SHIFT))
+            !(e->plane == 1 &&
+              gpa >> HV_PAGE_SHIFT == run->s.regs.sregs.apic_base >> HV_PAGE_SHIFT))
                 return OWNER_VMM;
         e->kind = VTL_EXIT_MMIO;
         e->gpa = gpa;
@@ -162,9 +169,10 @@ static enum owner classify(struct vtlvmm_vcpu *c, int r, struct vtl_exit *e) {
         struct stock_vp *vp = c->vp;
         struct kvm_run *run = vp->plane[vp->active].run;
 
-        *e = (struct vtl_exit) { .plane = vp->active, .if_flag = run->if_flag,
-                                 .ready_for_injection = run->ready_for_interrupt_injection,
-                                 .cr8 = (uint8_t) run->cr8 };
+        *e = (struct vtl_exit){ .plane = vp->active,
+                                .if_flag = run->if_flag,
+                                .ready_for_injection = run->ready_for_interrupt_injection,
+                                .cr8 = (uint8_t) run->cr8 };
         if (r == -EFAULT) {
                 e->kind = VTL_EXIT_FAULT;
                 return OWNER_ENGINE;
@@ -209,7 +217,8 @@ static int hot_switch(struct vtlvmm_vcpu *c, unsigned port) {
         uint64_t input, vina;
         int r;
 
-        if (port == HVPAGE_PORT_HYPERCALL || !ctl->switchable || vp->active != (is_return ? 1u : 0u) ||
+        if (port == HVPAGE_PORT_HYPERCALL || !ctl->switchable ||
+            vp->active != (is_return ? 1u : 0u) ||
             !vtl_switch_legal(&run->s.regs.regs, &run->s.regs.sregs, is_return, &input))
                 return 0;
         long_mode = vtl_long_mode(&run->s.regs.sregs);
@@ -218,7 +227,8 @@ static int hot_switch(struct vtlvmm_vcpu *c, unsigned port) {
         r = plane_stock_switch_fast(&c->vtlvmm->planes, vp, is_return ? 0 : 1);
         if (r < 0)
                 return r;
-        assist = (void *) (c->vtlvmm->overlay + (size_t) vtl_overlay_page(VTL_OVERLAY_ASSIST, c->index, 1) * 4096);
+        assist = (void *) (c->vtlvmm->overlay +
+                           (size_t) vtl_overlay_page(VTL_OVERLAY_ASSIST, c->index, 1) * 4096);
         regs = &vp->plane[vp->active].run->s.regs.regs;
         vina = ctl->vina;
         if (is_return) {
@@ -281,7 +291,8 @@ static int wait_for_kick(struct vtlvmm_vcpu *c) {
 static int stop(struct vtlvmm_vcpu *c) {
         int e = (int) (c->vp->ctl->action.data & 0xfff);
 
-        return vtlvmm_fail(c->vtlvmm, -EIO, "the VTL engine cannot go on with this guest: %s", strerror(e));
+        return vtlvmm_fail(c->vtlvmm, -EIO, "the VTL engine cannot go on with this guest: %s",
+                           strerror(e));
 }
 
 /*
@@ -323,9 +334,11 @@ static int resume_wait(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
         const struct kvm_run *run = c->vp->plane[1].run;
 
         c->waiting = false;
-        *e = (struct vtl_exit) { .kind = VTL_EXIT_KICK, .plane = 1, .if_flag = run->if_flag,
-                                 .ready_for_injection = run->ready_for_interrupt_injection,
-                                 .cr8 = (uint8_t) run->cr8 };
+        *e = (struct vtl_exit){ .kind = VTL_EXIT_KICK,
+                                .plane = 1,
+                                .if_flag = run->if_flag,
+                                .ready_for_injection = run->ready_for_interrupt_injection,
+                                .cr8 = (uint8_t) run->cr8 };
         return serve_exit(c, e);
 }
 
@@ -362,7 +375,9 @@ static int run(struct vtlvmm_vcpu *c) {
                 struct kvm_run *now = vp->plane[vp->active].run;
 
                 if (atomic_load_explicit(&v->dead, memory_order_relaxed))
-                        return vtlvmm_fail(v, -EOWNERDEAD, "the process that serves this guest's trust levels is gone");
+                        return vtlvmm_fail(
+                                v, -EOWNERDEAD,
+                                "the process that serves this guest's trust levels is gone");
                 if (vp->active == 1) {
                         now->immediate_exit = vp->plane[0].run->immediate_exit;
                         now->request_interrupt_window = c->irq_window;
@@ -371,7 +386,8 @@ static int run(struct vtlvmm_vcpu *c) {
                 if (r == 0 && now->exit_reason == KVM_EXIT_IO && hvpage_is_port(now->io.port)) {
                         /* The fast test first; classify() decides the rest. */
                         if (hvpage_out_offset(now->io.port, now->s.regs.regs.rip) >= 0 &&
-                            now->io.direction == KVM_EXIT_IO_OUT && now->io.size == 1 && now->io.count == 1) {
+                            now->io.direction == KVM_EXIT_IO_OUT && now->io.size == 1 &&
+                            now->io.count == 1) {
                                 r = hot_switch(c, now->io.port);
                                 if (r < 0)
                                         return r;
@@ -412,7 +428,8 @@ _public_ int vtlvmm_run(struct vtlvmm_vcpu *c) {
         if (!c->started) {
                 r = set_up_thread(c);
                 if (r < 0) {
-                        (void) vtlvmm_fail(c->vtlvmm, r, "the VP's thread cannot be set up: %s", strerror(-r));
+                        (void) vtlvmm_fail(c->vtlvmm, r, "the VP's thread cannot be set up: %s",
+                                           strerror(-r));
                         errno = -r;
                         return -1;
                 }

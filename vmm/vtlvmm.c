@@ -28,7 +28,8 @@ _public_ const char *vtlvmm_error(const struct vtlvmm *v) {
         return v ? v->error : "";
 }
 
-_public_ int vtlvmm_new(int kvm_fd, int vm_fd, const struct vtlvmm_options *options, struct vtlvmm **ret) {
+_public_ int vtlvmm_new(int kvm_fd, int vm_fd, const struct vtlvmm_options *options,
+                        struct vtlvmm **ret) {
         struct vtlvmm *v;
         int sig;
 
@@ -95,16 +96,18 @@ static int check_memfd(struct vtlvmm *v, int fd, uint64_t offset, uint64_t size)
         if (fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0)
                 return vtlvmm_fail(v, -errno, "guest RAM cannot be looked at");
         if ((unsigned long) fs.f_type == HUGETLBFS_MAGIC || fs.f_bsize != 4096)
-                return vtlvmm_fail(v, -ENOTSUP, "guest RAM must be of 4 KiB pages, not of huge pages");
+                return vtlvmm_fail(v, -ENOTSUP,
+                                   "guest RAM must be of 4 KiB pages, not of huge pages");
         if (!(seals & F_SEAL_SHRINK))
                 return vtlvmm_fail(v, -ENOTSUP, "guest RAM must be sealed with F_SEAL_SHRINK");
-        if (st.st_size < 0 || offset > (uint64_t) st.st_size || size > (uint64_t) st.st_size - offset)
+        if (st.st_size < 0 || offset > (uint64_t) st.st_size ||
+            size > (uint64_t) st.st_size - offset)
                 return vtlvmm_fail(v, -EINVAL, "the memory slot reaches past the end of its memfd");
         return 0;
 }
 
-_public_ int vtlvmm_add_memory(struct vtlvmm *v, const struct kvm_userspace_memory_region *slot, int fd,
-                               uint64_t fd_offset) {
+_public_ int vtlvmm_add_memory(struct vtlvmm *v, const struct kvm_userspace_memory_region *slot,
+                               int fd, uint64_t fd_offset) {
         struct stock_region *region;
         int r;
 
@@ -112,22 +115,28 @@ _public_ int vtlvmm_add_memory(struct vtlvmm *v, const struct kvm_userspace_memo
                 return -EINVAL;
         if (v->started)
                 return vtlvmm_fail(v, -EBUSY, "memory cannot be added once the VM is started");
-        if (slot->memory_size == 0 || !is_aligned(slot->guest_phys_addr | slot->memory_size, 4096) ||
+        if (slot->memory_size == 0 ||
+            !is_aligned(slot->guest_phys_addr | slot->memory_size, 4096) ||
             slot->guest_phys_addr > UINT64_MAX - slot->memory_size || !is_aligned(fd_offset, 4096))
                 return vtlvmm_fail(v, -EINVAL, "the memory slot is not made of whole pages");
         if (v->planes.n_regions == STOCK_REGIONS_MAX)
                 return vtlvmm_fail(v, -E2BIG, "more than %u memory slots", STOCK_REGIONS_MAX);
         if (fd < 0 && slot->memory_size >= PROTECTABLE_MIN && !(slot->flags & KVM_MEM_READONLY))
-                return vtlvmm_fail(v, -ENOTSUP, "a memory slot of 1 MiB or more must be a sealed memfd");
+                return vtlvmm_fail(v, -ENOTSUP,
+                                   "a memory slot of 1 MiB or more must be a sealed memfd");
         if (fd >= 0) {
                 r = check_memfd(v, fd, fd_offset, slot->memory_size);
                 if (r < 0)
                         return r;
         }
         region = &v->planes.regions[v->planes.n_regions];
-        *region = (struct stock_region) { .gpa = slot->guest_phys_addr, .size = slot->memory_size,
-                                          .slot = slot->slot, .flags = slot->flags, .hva = slot->userspace_addr,
-                                          .fd = fd, .fd_offset = fd_offset };
+        *region = (struct stock_region){ .gpa = slot->guest_phys_addr,
+                                         .size = slot->memory_size,
+                                         .slot = slot->slot,
+                                         .flags = slot->flags,
+                                         .hva = slot->userspace_addr,
+                                         .fd = fd,
+                                         .fd_offset = fd_offset };
         v->planes.n_regions++;
         return 0;
 }
@@ -168,8 +177,10 @@ _public_ int vtlvmm_add_vcpu(struct vtlvmm *v, int fd, unsigned long id, struct 
                 free(TAKE_PTR(vcpu->cpuid));
                 return vtlvmm_fail(v, e, "no pipe for a vCPU's kicks");
         }
-        *vp = (struct stock_vp) { .plane = { { .fd = fd, .run = run }, { .fd = -1 } }, .id = id,
-                                  .kick_fd = pipes[1], .seen_xcr0 = { 1, 1 } };
+        *vp = (struct stock_vp){ .plane = { { .fd = fd, .run = run }, { .fd = -1 } },
+                                 .id = id,
+                                 .kick_fd = pipes[1],
+                                 .seen_xcr0 = { 1, 1 } };
         vcpu->vtlvmm = v;
         vcpu->vp = vp;
         vcpu->index = v->planes.n_vps++;
@@ -218,7 +229,8 @@ static bool faults_are_precise(int kvm_fd) {
         const char *what;
 
         for (size_t i = 0; i < ARRAY_SIZE(tried); i++)
-                if (probe_guest_run(kvm_fd, tried[i], &result, &what) < 0 || result.outcome != PROBE_FAULT)
+                if (probe_guest_run(kvm_fd, tried[i], &result, &what) < 0 ||
+                    result.outcome != PROBE_FAULT)
                         return false;
         return true;
 }
@@ -242,8 +254,8 @@ int vtlvmm_prepare(struct vtlvmm *v) {
         r = make_memfd(v, "vtl-control", v->control_size, &v->control_fd, &v->control);
         if (r < 0)
                 return r;
-        r = make_memfd(v, "vtl-overlay", (size_t) vtl_overlay_pages(v->planes.n_vps) * 4096, &v->planes.overlay_fd,
-                       &overlay);
+        r = make_memfd(v, "vtl-overlay", (size_t) vtl_overlay_pages(v->planes.n_vps) * 4096,
+                       &v->planes.overlay_fd, &overlay);
         if (r < 0)
                 return r;
         v->overlay = overlay;

@@ -62,7 +62,8 @@ const char *vtlvmm_error(const struct vtlvmm *v);
  *
  * Return: 0; -EINVAL, -EBUSY (started), -ENOTSUP (hugepages, not sealed, not a memfd), -E2BIG (too many).
  */
-int vtlvmm_add_memory(struct vtlvmm *v, const struct kvm_userspace_memory_region *slot, int fd, uint64_t fd_offset);
+int vtlvmm_add_memory(struct vtlvmm *v, const struct kvm_userspace_memory_region *slot, int fd,
+                      uint64_t fd_offset);
 
 /**
  * vtlvmm_add_vcpu() - tell about a vCPU
@@ -76,8 +77,8 @@ int vtlvmm_add_memory(struct vtlvmm *v, const struct kvm_userspace_memory_region
  *
  * Return: 0; -EINVAL, -EBUSY (started), -EEXIST (id), -E2BIG (more than 64).
  */
-int vtlvmm_add_vcpu(struct vtlvmm *v, int fd, unsigned long id, struct kvm_run *run, const struct kvm_cpuid2 *cpuid,
-                    struct vtlvmm_vcpu **ret);
+int vtlvmm_add_vcpu(struct vtlvmm *v, int fd, unsigned long id, struct kvm_run *run,
+                    const struct kvm_cpuid2 *cpuid, struct vtlvmm_vcpu **ret);
 
 /**
  * vtlvmm_attach() - attach to vtld and start

@@ -47,15 +47,15 @@ static inline uint32_t vtl_overlay_pages(unsigned vps) {
 
 enum vtl_exit_kind {
         VTL_EXIT_NONE,
-        VTL_EXIT_HYPERCALL,  /* `out` on one of the hypercall page's ports; port is set */
-        VTL_EXIT_RDMSR,      /* msr */
-        VTL_EXIT_WRMSR,      /* msr, data */
-        VTL_EXIT_FAULT,      /* EFAULT: precise RIP, no address */
-        VTL_EXIT_MMIO,       /* gpa, len, is_write, data: an emulated access to RAM or to VTL1's APIC page */
+        VTL_EXIT_HYPERCALL, /* `out` on one of the hypercall page's ports; port is set */
+        VTL_EXIT_RDMSR,     /* msr */
+        VTL_EXIT_WRMSR,     /* msr, data */
+        VTL_EXIT_FAULT,     /* EFAULT: precise RIP, no address */
+        VTL_EXIT_MMIO, /* gpa, len, is_write, data: an emulated access to RAM or to VTL1's APIC page */
         VTL_EXIT_HALT,       /* HLT of a plane without in-kernel APIC */
         VTL_EXIT_TPR,        /* CR8 lowered */
         VTL_EXIT_IRQ_WINDOW, /* the plane can take an interrupt now */
-        VTL_EXIT_KICK,       /* somebody wants the engine to look; the vCPU is at an instruction boundary */
+        VTL_EXIT_KICK, /* somebody wants the engine to look; the vCPU is at an instruction boundary */
         _VTL_EXIT_MAX,
 };
 
@@ -74,8 +74,8 @@ struct vtl_exit {
 };
 
 enum vtl_action_kind {
-        VTL_ACTION_RUN,      /* enter the active plane */
-        VTL_ACTION_WAIT,     /* the active plane is halted: wait for a kick, then come back with VTL_EXIT_KICK */
+        VTL_ACTION_RUN, /* enter the active plane */
+        VTL_ACTION_WAIT, /* the active plane is halted: wait for a kick, then come back with VTL_EXIT_KICK */
         VTL_ACTION_TO_VMM,   /* the exit is the VMM's after all */
         VTL_ACTION_SHUTDOWN, /* as a triple fault: the VMM gets KVM_EXIT_SHUTDOWN */
         VTL_ACTION_STOP,     /* the engine cannot go on with this guest: the VMM gets -1/EIO */
@@ -94,11 +94,11 @@ struct vtl_action {
 
 /* Mailbox states, one word per direction of travel; see mailbox.h */
 enum vtl_mailbox_state {
-        VTL_MAILBOX_IDLE,     /* nobody waits */
-        VTL_MAILBOX_EXIT,     /* L: exit is filled in, engine please */
-        VTL_MAILBOX_OP,       /* E: op is filled in, library please */
-        VTL_MAILBOX_OP_DONE,  /* L: op.result is filled in */
-        VTL_MAILBOX_ACTION,   /* E: action is filled in, the exit is served */
+        VTL_MAILBOX_IDLE,    /* nobody waits */
+        VTL_MAILBOX_EXIT,    /* L: exit is filled in, engine please */
+        VTL_MAILBOX_OP,      /* E: op is filled in, library please */
+        VTL_MAILBOX_OP_DONE, /* L: op.result is filled in */
+        VTL_MAILBOX_ACTION,  /* E: action is filled in, the exit is served */
 };
 
 enum vtl_op_code {
@@ -118,8 +118,8 @@ enum vtl_op_code {
 struct vtl_op {
         uint32_t code;
         uint32_t plane;
-        uint32_t arg;  /* class, flags, page number */
-        uint32_t len;  /* bytes of data */
+        uint32_t arg; /* class, flags, page number */
+        uint32_t len; /* bytes of data */
         uint64_t gpn;
         uint32_t access;
         int32_t result;
@@ -140,15 +140,16 @@ struct vtl_vp_stats {
 
 struct vtl_control_vp {
         /* State. */
-        uint32_t active_vtl;   /* L in the hot path, E through switch_to (done by L) */
-        uint32_t enabled_vtls; /* E: bitmap */
-        uint32_t switchable;   /* E: the library may do VTL call and return by itself */
+        uint32_t active_vtl;     /* L in the hot path, E through switch_to (done by L) */
+        uint32_t enabled_vtls;   /* E: bitmap */
+        uint32_t switchable;     /* E: the library may do VTL call and return by itself */
         uint32_t suspended_vtls; /* E, L: planes suspended to run a more privileged one, bitmap */
-        uint32_t pending_vtls;   /* E: planes with a deliverable interrupt known to the engine, bitmap */
-        uint32_t halted;         /* E: the active plane waits */
-        uint32_t lapic_idle;     /* E: nothing is requested in VTL1's APIC */
-        uint32_t vtl1_cr8;       /* L: CR8 of VTL1 when it last exited */
-        uint64_t vina;           /* E: VTL1's HvRegisterVsmVina */
+        uint32_t
+                pending_vtls; /* E: planes with a deliverable interrupt known to the engine, bitmap */
+        uint32_t halted;      /* E: the active plane waits */
+        uint32_t lapic_idle; /* E: nothing is requested in VTL1's APIC */
+        uint32_t vtl1_cr8;   /* L: CR8 of VTL1 when it last exited */
+        uint64_t vina;       /* E: VTL1's HvRegisterVsmVina */
         struct vtl_vp_stats stats;
 
         /* Mailbox. */
@@ -166,7 +167,8 @@ struct vtl_control_vp {
 
         struct vtl_op op;
 };
-_Static_assert(sizeof(struct vtl_control_vp) <= VTL_CONTROL_VP_SIZE, "the VP's part of the control memory");
+_Static_assert(sizeof(struct vtl_control_vp) <= VTL_CONTROL_VP_SIZE,
+               "the VP's part of the control memory");
 
 struct vtl_control_header {
         uint64_t magic;
@@ -179,9 +181,10 @@ struct vtl_control_header {
         uint64_t protected_pages;
         uint64_t guest_os_id[VTL_MAX_VTLS];
         uint64_t intercepts;
-        uint64_t denied; /* EnablePartitionVtl refused by policy */
+        uint64_t denied;         /* EnablePartitionVtl refused by policy */
         uint32_t precise_faults; /* L: measured at start */
-        uint32_t stopped;        /* E: the engine gave up on this guest, with a negative errno as its reason */
+        uint32_t
+                stopped; /* E: the engine gave up on this guest, with a negative errno as its reason */
 };
 _Static_assert(sizeof(struct vtl_control_header) <= VTL_CONTROL_HEADER_SIZE, "the header page");
 

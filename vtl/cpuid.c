@@ -11,11 +11,13 @@ void vtl_cpuid_leaf(uint32_t leaf, unsigned vps, unsigned phys_bits, uint32_t re
                 uint32_t leaf;
                 uint32_t regs[4];
         } table[] = {
-                { HV_CPUID_VENDOR, { HV_CPUID_MAX, 0x7263694d, 0x666f736f, 0x76482074 } }, /* "Microsoft Hv" */
-                { HV_CPUID_INTERFACE, { 0x31237648, 0, 0, 0 } },                            /* "Hv#1" */
+                { HV_CPUID_VENDOR,
+                  { HV_CPUID_MAX, 0x7263694d, 0x666f736f, 0x76482074 } }, /* "Microsoft Hv" */
+                { HV_CPUID_INTERFACE, { 0x31237648, 0, 0, 0 } },          /* "Hv#1" */
                 { HV_CPUID_VERSION, { 20348, 10u << 16, 0, 0 } },
                 { HV_CPUID_FEATURES,
-                  { (uint32_t) VTL_PRIVILEGES, (uint32_t) (VTL_PRIVILEGES >> 32), 0, VTL_FEATURES } },
+                  { (uint32_t) VTL_PRIVILEGES, (uint32_t) (VTL_PRIVILEGES >> 32), 0,
+                    VTL_FEATURES } },
                 /* Recommended: relaxed timing, no AutoEOI. EBX: never notify a long spin wait. */
                 { HV_CPUID_RECOMMENDATIONS, { 1u << 5 | 1u << 9, 0xffffffffu, 0, 0 } },
                 /* In use: MSR bitmaps, SLAT. */
@@ -34,7 +36,7 @@ void vtl_cpuid_leaf(uint32_t leaf, unsigned vps, unsigned phys_bits, uint32_t re
 
 static void hide(struct kvm_cpuid_entry2 *e) {
         if (e->function == 7 && e->index == 0) {
-                e->ecx &= ~(1u << 7);                            /* CET_SS */
+                e->ecx &= ~(1u << 7);                                   /* CET_SS */
                 e->edx &= ~(1u << 20 | 1u << 22 | 1u << 24 | 1u << 25); /* CET_IBT, AMX */
         } else if (e->function == 7 && e->index == 1)
                 e->eax &= ~(1u << 21); /* AMX-FP16 */
@@ -43,7 +45,8 @@ static void hide(struct kvm_cpuid_entry2 *e) {
         else if (e->function == 0xd && e->index == 1) {
                 e->eax &= ~(1u << 4);             /* XFD */
                 e->ecx &= ~(1u << 11 | 1u << 12); /* CET_U, CET_S */
-        } else if (e->function == 0xd && (e->index == 11 || e->index == 12 || e->index == 17 || e->index == 18))
+        } else if (e->function == 0xd &&
+                   (e->index == 11 || e->index == 12 || e->index == 17 || e->index == 18))
                 e->eax = e->ebx = e->ecx = e->edx = 0;
         else if (e->function == 0x1d || e->function == 0x1e)
                 e->eax = e->ebx = e->ecx = e->edx = 0;
@@ -73,8 +76,11 @@ int vtl_cpuid_adjust(const struct kvm_cpuid2 *in, unsigned vps, struct kvm_cpuid
                 uint32_t regs[4];
 
                 vtl_cpuid_leaf(HV_CPUID_VENDOR + i, vps, phys_bits, regs);
-                *e = (struct kvm_cpuid_entry2) { .function = HV_CPUID_VENDOR + i, .eax = regs[0], .ebx = regs[1],
-                                                 .ecx = regs[2], .edx = regs[3] };
+                *e = (struct kvm_cpuid_entry2){ .function = HV_CPUID_VENDOR + i,
+                                                .eax = regs[0],
+                                                .ebx = regs[1],
+                                                .ecx = regs[2],
+                                                .edx = regs[3] };
         }
         *ret = out;
         return 0;

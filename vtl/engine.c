@@ -73,7 +73,8 @@ static int deliver(struct vtl_vp *vp, const struct vtl_exit *e, bool boundary) {
         struct vtl_partition *p = vp->partition;
         struct vtl_control_vp *ctl = vp->ctl;
         int vector = lapic_pending(&vp->lapic), r;
-        struct plane_injection inj = { .kind = PLANE_INJECT_INTERRUPT, .vector = (uint32_t) vector };
+        struct plane_injection inj = { .kind = PLANE_INJECT_INTERRUPT,
+                                       .vector = (uint32_t) vector };
 
         if (vp->active_vtl == 0) {
                 if (vector < 0 || !(vp->enabled_vtls & 2u) || ctl->action.kind != VTL_ACTION_RUN)
@@ -121,8 +122,9 @@ static void publish(struct vtl_vp *vp) {
         ctl->pending_vtls = lapic_pending(&vp->lapic) >= 0 ? 2u : 0;
         ctl->halted = vp->halted;
         ctl->action.cr8 = lapic_cr8(&vp->lapic);
-        ctl->switchable = (vp->enabled_vtls & 2u) && !vp->context_pending && idle && !vp->tlb_locked &&
-                          !vp->exact_entry && vp->n_stores == 0 && !(vp->pending_event0[0] & 1) && !vp->halted;
+        ctl->switchable = (vp->enabled_vtls & 2u) && !vp->context_pending && idle &&
+                          !vp->tlb_locked && !vp->exact_entry && vp->n_stores == 0 &&
+                          !(vp->pending_event0[0] & 1) && !vp->halted;
 }
 
 static int serve(struct vtl_vp *vp) {
@@ -131,7 +133,7 @@ static int serve(struct vtl_vp *vp) {
         bool boundary;
         int r;
 
-        ctl->action = (struct vtl_action) { .kind = VTL_ACTION_RUN };
+        ctl->action = (struct vtl_action){ .kind = VTL_ACTION_RUN };
         ctl->regs_dirty = 0;
         ctl->stats.engine_exits++;
         if (e.kind >= _VTL_EXIT_MAX || !rows[e.kind].serve || e.plane >= VTL_MAX_VTLS ||
@@ -141,7 +143,8 @@ static int serve(struct vtl_vp *vp) {
         if (e.plane == 1)
                 lapic_set_cr8(&vp->lapic, e.cr8);
         else if (vp->enabled_vtls & 2u && !vp->context_pending)
-                lapic_set_cr8(&vp->lapic, (uint8_t) ctl->vtl1_cr8); /* the hot path left VTL1 with it */
+                lapic_set_cr8(&vp->lapic,
+                              (uint8_t) ctl->vtl1_cr8); /* the hot path left VTL1 with it */
 
         r = rows[e.kind].serve(vp, &e);
         if (r < 0)
@@ -161,7 +164,8 @@ int vtl_engine_exit(struct vtl_vp *vp) {
         r = serve(vp);
         publish(vp);
         if (r < 0) {
-                log_error("VP %u: the engine cannot serve exit %u: %s", vp->index, vp->ctl->exit.kind, strerror(-r));
+                log_error("VP %u: the engine cannot serve exit %u: %s", vp->index,
+                          vp->ctl->exit.kind, strerror(-r));
                 vp->ctl->action.kind = VTL_ACTION_STOP;
                 vp->ctl->action.data = (uint64_t) -r;
                 p->header->stopped = (uint32_t) -r;

@@ -49,4 +49,5 @@ int vtl_register_set(struct vtl_vp *caller, struct vtl_vp *target, unsigned vtl,
                      const union hv_register_value *value);
 
 /* Operations of the plane layer on behalf of the VP being served. */
-#define vtl_op(p, op, ...) ((p)->config.ops->op((p)->config.ops_ctx, (p)->current->index, __VA_ARGS__))
+#define vtl_op(p, op, ...) \
+        ((p)->config.ops->op((p)->config.ops_ctx, (p)->current->index, __VA_ARGS__))

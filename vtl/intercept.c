@@ -21,14 +21,18 @@
 #define EFER_LMA (1u << 10)
 
 static struct hv_x64_segment_register segment_value(const struct kvm_segment *g) {
-        return (struct hv_x64_segment_register) {
-                .base = g->base, .limit = g->limit, .selector = g->selector,
-                .attributes = (uint16_t) (g->type | g->s << 4 | g->dpl << 5 | (g->present && !g->unusable) << 7 |
-                                          g->avl << 12 | g->l << 13 | g->db << 14 | g->g << 15),
+        return (struct hv_x64_segment_register){
+                .base = g->base,
+                .limit = g->limit,
+                .selector = g->selector,
+                .attributes = (uint16_t) (g->type | g->s << 4 | g->dpl << 5 |
+                                          (g->present && !g->unusable) << 7 | g->avl << 12 |
+                                          g->l << 13 | g->db << 14 | g->g << 15),
         };
 }
 
-static void fill_message(const struct vtl_vp *vp, const struct fault_access *f, struct hv_message *ret) {
+static void fill_message(const struct vtl_vp *vp, const struct fault_access *f,
+                         struct hv_message *ret) {
         const struct kvm_regs *r = &vp->ctl->regs;
         const struct kvm_sregs *s = &vp->ctl->sregs;
         struct hv_memory_intercept m = {
@@ -58,7 +62,8 @@ static void fill_message(const struct vtl_vp *vp, const struct fault_access *f, 
         };
 
         memcpy(m.instruction_bytes, f->insn_bytes, sizeof(m.instruction_bytes));
-        *ret = (struct hv_message) { .message_type = HV_MESSAGE_GPA_INTERCEPT, .payload_size = sizeof(m) };
+        *ret = (struct hv_message){ .message_type = HV_MESSAGE_GPA_INTERCEPT,
+                                    .payload_size = sizeof(m) };
         memcpy(ret->payload, &m, sizeof(m));
 }
 
@@ -95,7 +100,9 @@ static int find_access(struct vtl_vp *vp, struct fault_access *ret) {
         struct kvm_vcpu_events events;
         struct kvm_xsave xsave;
         uint32_t avx512[3];
-        struct fault_cpu cpu = { .regs = &vp->ctl->regs, .sregs = &vp->ctl->sregs, .events = &events };
+        struct fault_cpu cpu = { .regs = &vp->ctl->regs,
+                                 .sregs = &vp->ctl->sregs,
+                                 .events = &events };
         int r;
 
         r = vtl_op(p, get, vp->active_vtl, PLANE_EVENTS, &events, sizeof(events));
@@ -123,8 +130,9 @@ static int nothing_found(struct vtl_vp *vp) {
         vp->last_fault_rcx = regs->rcx;
         if (++vp->equal_faults < EQUAL_FAULTS_MAX)
                 return 0;
-        log_error("VP %u: %u equal memory faults at RIP %#llx in VTL%u and no access that is forbidden",
-                  vp->index, vp->equal_faults, (unsigned long long) regs->rip, vp->active_vtl);
+        log_error(
+                "VP %u: %u equal memory faults at RIP %#llx in VTL%u and no access that is forbidden",
+                vp->index, vp->equal_faults, (unsigned long long) regs->rip, vp->active_vtl);
         return -ENOTRECOVERABLE;
 }
 
@@ -156,7 +164,8 @@ static int serve_apic(struct vtl_vp *vp, const struct vtl_exit *e) {
         uint32_t value = 0;
 
         if (e->is_write) {
-                if (e->len == 4 && lapic_mmio_write(&vp->lapic, e->gpa & 0xfff, (uint32_t) e->data, &ipi))
+                if (e->len == 4 &&
+                    lapic_mmio_write(&vp->lapic, e->gpa & 0xfff, (uint32_t) e->data, &ipi))
                         vtl_send_ipi(vp, &ipi);
                 return 0;
         }
@@ -186,7 +195,9 @@ int vtl_serve_mmio(struct vtl_vp *vp, const struct vtl_exit *e) {
         }
 
         if (e->is_write) {
-                r = vp->n_stores > 0 ? -EACCES : vtl_memory_write(p, e->plane, e->gpa, &data, e->len, need(e));
+                r = vp->n_stores > 0
+                          ? -EACCES
+                          : vtl_memory_write(p, e->plane, e->gpa, &data, e->len, need(e));
                 if (r == 0)
                         return 0;
                 if (r == -EFAULT)
@@ -197,7 +208,7 @@ int vtl_serve_mmio(struct vtl_vp *vp, const struct vtl_exit *e) {
                 if (vp->n_stores == VTL_PENDING_STORES)
                         return -E2BIG;
                 vp->stores[vp->n_stores++] =
-                        (struct vtl_pending_store) { .gpa = e->gpa, .data = e->data, .len = e->len };
+                        (struct vtl_pending_store){ .gpa = e->gpa, .data = e->data, .len = e->len };
                 vp->ctl->action.to_boundary = 1;
                 return 0;
         }
@@ -241,7 +252,8 @@ void vtl_commit_stores(struct vtl_vp *vp) {
                 const struct vtl_pending_store *s = &vp->stores[i];
 
                 /* Still forbidden: dropped. */
-                (void) vtl_memory_write(vp->partition, 0, s->gpa, &s->data, s->len, HV_MAP_GPA_WRITABLE);
+                (void) vtl_memory_write(vp->partition, 0, s->gpa, &s->data, s->len,
+                                        HV_MAP_GPA_WRITABLE);
         }
         vp->n_stores = 0;
         vp->store_reported = false;

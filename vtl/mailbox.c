@@ -23,7 +23,8 @@ static _Atomic bool may_spin;
 void mailbox_prepare(void) {
         cpu_set_t set;
 
-        atomic_store(&may_spin, sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 1);
+        atomic_store(&may_spin,
+                     sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 1);
 }
 
 /* Waits for the word to leave @old. Return: its new value, or @old when @dead became true or on a spurious wake. */

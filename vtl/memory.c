@@ -38,7 +38,11 @@ static uint8_t *page_at(const struct vtl_partition *p, unsigned vtl, uint64_t gp
         return r->base + (gpa - r->gpa);
 }
 
-enum how { HOW_READ, HOW_WRITE, HOW_PROBE };
+enum how {
+        HOW_READ,
+        HOW_WRITE,
+        HOW_PROBE
+};
 
 static int access_memory(const struct vtl_partition *p, unsigned vtl, uint64_t gpa, uint8_t *out,
                          const uint8_t *in, uint32_t len, unsigned need, enum how how) {
@@ -65,19 +69,20 @@ static int access_memory(const struct vtl_partition *p, unsigned vtl, uint64_t g
         return 0;
 }
 
-int vtl_memory_read(const struct vtl_partition *p, unsigned vtl, uint64_t gpa, void *buf, uint32_t len,
-                    unsigned need) {
+int vtl_memory_read(const struct vtl_partition *p, unsigned vtl, uint64_t gpa, void *buf,
+                    uint32_t len, unsigned need) {
         return access_memory(p, vtl, gpa, buf, NULL, len, need, HOW_READ);
 }
 
-int vtl_memory_write(const struct vtl_partition *p, unsigned vtl, uint64_t gpa, const void *buf, uint32_t len,
-                     unsigned need) {
+int vtl_memory_write(const struct vtl_partition *p, unsigned vtl, uint64_t gpa, const void *buf,
+                     uint32_t len, unsigned need) {
         int r = access_memory(p, vtl, gpa, NULL, NULL, len, need, HOW_PROBE);
 
         return r < 0 ? r : access_memory(p, vtl, gpa, NULL, buf, len, need, HOW_WRITE);
 }
 
-int vtl_memory_probe(const struct vtl_partition *p, unsigned vtl, uint64_t gpa, uint32_t len, unsigned need) {
+int vtl_memory_probe(const struct vtl_partition *p, unsigned vtl, uint64_t gpa, uint32_t len,
+                     unsigned need) {
         return access_memory(p, vtl, gpa, NULL, NULL, len, need, HOW_PROBE);
 }
 
@@ -94,5 +99,5 @@ static unsigned space_rights(void *userdata, uint64_t gpn) {
 }
 
 struct walk_space vtl_memory_space(struct vtl_memory_view *view) {
-        return (struct walk_space) { .read = space_read, .rights = space_rights, .userdata = view };
+        return (struct walk_space){ .read = space_read, .rights = space_rights, .userdata = view };
 }

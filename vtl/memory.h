@@ -23,11 +23,13 @@ bool vtl_memory_is_ram(const struct vtl_partition *p, uint64_t gpn);
  *
  * Return: 0, -EFAULT when a page is not RAM, -EACCES when rights are missing (then *ret_gpn is the page).
  */
-int vtl_memory_read(const struct vtl_partition *p, unsigned vtl, uint64_t gpa, void *buf, uint32_t len, unsigned need);
-int vtl_memory_write(const struct vtl_partition *p, unsigned vtl, uint64_t gpa, const void *buf, uint32_t len,
-                     unsigned need);
+int vtl_memory_read(const struct vtl_partition *p, unsigned vtl, uint64_t gpa, void *buf,
+                    uint32_t len, unsigned need);
+int vtl_memory_write(const struct vtl_partition *p, unsigned vtl, uint64_t gpa, const void *buf,
+                     uint32_t len, unsigned need);
 /* The same check as vtl_memory_write() without the write. */
-int vtl_memory_probe(const struct vtl_partition *p, unsigned vtl, uint64_t gpa, uint32_t len, unsigned need);
+int vtl_memory_probe(const struct vtl_partition *p, unsigned vtl, uint64_t gpa, uint32_t len,
+                     unsigned need);
 
 /* A walker's and fault finder's view of a VP's memory in one VTL. */
 struct vtl_memory_view {

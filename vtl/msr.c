@@ -50,14 +50,15 @@ static int write_hypercall(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64
         struct vtl_partition *p = vp->partition;
         int r;
 
-        if ((p->hypercall_msr[vtl] & HV_MSR_HYPERCALL_LOCKED) || (value & HV_MSR_HYPERCALL_RESERVED) ||
-            !gpn_in_range(p, HV_MSR_PAGE_GPN(value)))
+        if ((p->hypercall_msr[vtl] & HV_MSR_HYPERCALL_LOCKED) ||
+            (value & HV_MSR_HYPERCALL_RESERVED) || !gpn_in_range(p, HV_MSR_PAGE_GPN(value)))
                 return 1;
         /* While the guest has not said who it is, the page cannot be enabled. */
         if (p->guest_os_id[vtl] == 0)
                 value &= ~HV_MSR_PAGE_ENABLE;
         hvpage_fill(vtl_overlay_data(p, vtl_overlay_page(VTL_OVERLAY_HYPERCALL, 0, vtl)));
-        r = vtl_overlay_set(vp, vtl, VTL_OVERLAY_HYPERCALL, value & HV_MSR_PAGE_ENABLE, HV_MSR_PAGE_GPN(value));
+        r = vtl_overlay_set(vp, vtl, VTL_OVERLAY_HYPERCALL, value & HV_MSR_PAGE_ENABLE,
+                            HV_MSR_PAGE_GPN(value));
         if (r == 0)
                 p->hypercall_msr[vtl] = value;
         return r;
@@ -91,8 +92,9 @@ static int learn_tsc(struct vtl_vp *vp) {
         if (r < 0)
                 return r;
         p->tsc_scale = (uint64_t) (((unsigned __int128) 10000 << 64) / p->config.tsc_khz);
-        p->tsc_offset = (int64_t) (vtl_reference_time(p) -
-                                   (uint64_t) (((unsigned __int128) tsc.value * p->tsc_scale) >> 64));
+        p->tsc_offset =
+                (int64_t) (vtl_reference_time(p) -
+                           (uint64_t) (((unsigned __int128) tsc.value * p->tsc_scale) >> 64));
         return 0;
 }
 
@@ -119,7 +121,8 @@ static int write_reference_tsc(struct vtl_vp *vp, unsigned vtl, uint32_t msr, ui
                 page->tsc_offset = p->tsc_offset;
                 page->tsc_sequence = p->tsc_scale ? ++p->tsc_sequence : 0;
         }
-        r = vtl_overlay_set(vp, vtl, VTL_OVERLAY_TSC, value & HV_MSR_PAGE_ENABLE, HV_MSR_PAGE_GPN(value));
+        r = vtl_overlay_set(vp, vtl, VTL_OVERLAY_TSC, value & HV_MSR_PAGE_ENABLE,
+                            HV_MSR_PAGE_GPN(value));
         if (r == 0)
                 p->tsc_msr[vtl] = value;
         return r;
@@ -159,7 +162,8 @@ static int write_apic(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t va
 }
 
 /* VP assist, SIMP and SIEFP: an overlay page each */
-static uint64_t *page_msr(struct vtl_vp *vp, unsigned vtl, uint32_t msr, enum vtl_overlay_kind *ret_kind) {
+static uint64_t *page_msr(struct vtl_vp *vp, unsigned vtl, uint32_t msr,
+                          enum vtl_overlay_kind *ret_kind) {
         switch (msr) {
         case HV_MSR_VP_ASSIST_PAGE:
                 *ret_kind = VTL_OVERLAY_ASSIST;
@@ -196,7 +200,9 @@ static int write_page(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t va
 }
 
 static int read_synic(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
-        *ret = msr == HV_MSR_SCONTROL ? vp->vtl[vtl].synic.scontrol : msr == HV_MSR_SVERSION ? 1 : 0;
+        *ret = msr == HV_MSR_SCONTROL ? vp->vtl[vtl].synic.scontrol
+             : msr == HV_MSR_SVERSION ? 1
+                                      : 0;
         return 0;
 }
 
@@ -281,7 +287,7 @@ void vtl_send_ipi(struct vtl_vp *vp, const struct lapic_ipi *ipi) {
 
                 if (!(t->enabled_vtls & 2u))
                         continue;
-                if (ipi->shorthand == 1 ? t != vp
+                if (ipi->shorthand == 1   ? t != vp
                     : ipi->shorthand == 3 ? t == vp
                     : ipi->shorthand == 0 ? !lapic_matches(&t->lapic, ipi)
                                           : false)

@@ -18,7 +18,8 @@ struct vtl_overlay {
 };
 
 /* The overlay at a GPN of a VTL, or NULL. */
-const struct vtl_overlay *vtl_overlay_find(const struct vtl_partition *p, unsigned vtl, uint64_t gpn);
+const struct vtl_overlay *vtl_overlay_find(const struct vtl_partition *p, unsigned vtl,
+                                           uint64_t gpn);
 
 /* What the VTL may do with an overlay page: HV_MAP_GPA_*. Hypercall and TSC pages are read-only for the guest. */
 unsigned vtl_overlay_access(const struct vtl_overlay *o);
@@ -37,4 +38,5 @@ uint8_t *vtl_overlay_data(const struct vtl_partition *p, uint32_t page);
  * Return: 0; 1 when the guest may not put it there (not RAM, occupied by another overlay of this VTL, or no rights:
  * vsm.md 8.4), to be answered with #GP; negative errno for the host's failure.
  */
-int vtl_overlay_set(struct vtl_vp *vp, unsigned vtl, enum vtl_overlay_kind kind, bool enable, uint64_t gpn);
+int vtl_overlay_set(struct vtl_vp *vp, unsigned vtl, enum vtl_overlay_kind kind, bool enable,
+                    uint64_t gpn);

@@ -25,8 +25,8 @@ void vtl_event(struct vtl_vp *vp, enum vtl_event what, uint64_t gpa, uint64_t da
 }
 
 static int check_config(const struct vtl_config *c) {
-        if (c->vps == 0 || c->vps > VTL_MAX_VPS || c->n_regions == 0 || !c->control || !c->overlay || !c->ops ||
-            !c->apic_ids || c->phys_bits < 32 || c->phys_bits > 52)
+        if (c->vps == 0 || c->vps > VTL_MAX_VPS || c->n_regions == 0 || !c->control ||
+            !c->overlay || !c->ops || !c->apic_ids || c->phys_bits < 32 || c->phys_bits > 52)
                 return -EINVAL;
         for (unsigned i = 0; i < c->vps; i++)
                 for (unsigned j = 0; j < i; j++)
@@ -48,8 +48,9 @@ static int make_map(struct vtl_partition *p) {
         if (!regions)
                 return -ENOMEM;
         for (size_t i = 0; i < p->n_regions; i++)
-                regions[i] = (struct protect_region) { .gpn = p->regions[i].gpa >> HV_PAGE_SHIFT,
-                                                       .count = p->regions[i].size >> HV_PAGE_SHIFT };
+                regions[i] =
+                        (struct protect_region){ .gpn = p->regions[i].gpa >> HV_PAGE_SHIFT,
+                                                 .count = p->regions[i].size >> HV_PAGE_SHIFT };
         return protect_map_new(&p->protect, regions, p->n_regions);
 }
 

@@ -30,10 +30,10 @@ struct vtl_region {
 enum vtl_event {
         VTL_EVENT_PARTITION_VTL_ENABLED, /* data: VTL */
         VTL_EVENT_VP_VTL_ENABLED,        /* data: VTL */
-        VTL_EVENT_INTERCEPT,             /* a violation was reported to VTL1; gpa, data: access type */
-        VTL_EVENT_DENIED,                /* policy refused EnablePartitionVtl */
-        VTL_EVENT_PROTECTION_ENABLED,    /* data: HvRegisterVsmPartitionConfig */
-        VTL_EVENT_STOPPED,               /* the engine gave up; data: errno */
+        VTL_EVENT_INTERCEPT,          /* a violation was reported to VTL1; gpa, data: access type */
+        VTL_EVENT_DENIED,             /* policy refused EnablePartitionVtl */
+        VTL_EVENT_PROTECTION_ENABLED, /* data: HvRegisterVsmPartitionConfig */
+        VTL_EVENT_STOPPED,            /* the engine gave up; data: errno */
         _VTL_EVENT_MAX,
 };
 
@@ -52,7 +52,8 @@ struct vtl_config {
         const struct plane_ops *ops;
         void *ops_ctx;
         /* Tells the owner of the partition about rare facts. Called under the partition's lock: must not call back. */
-        void (*event)(void *userdata, enum vtl_event what, unsigned vp, uint64_t gpa, uint64_t data);
+        void (*event)(void *userdata, enum vtl_event what, unsigned vp, uint64_t gpa,
+                      uint64_t data);
         /* Serves a hypercall of @vp: 0 or a negative errno. Given by whoever links vtl/ with hvcall/. */
         int (*hypercall)(struct vtl_vp *vp);
         void *userdata;
@@ -91,11 +92,11 @@ struct vtl_vp {
         struct vtl_vp_vtl vtl[VTL_MAX_VTLS];
         struct lapic lapic; /* VTL1's; VTL0's is the kernel's */
         bool halted;        /* VTL1 executed HLT */
-        bool exact_entry;   /* VTL1 was entered with all of the shared state: it is to return with it too */
+        bool exact_entry; /* VTL1 was entered with all of the shared state: it is to return with it too */
         bool context_pending; /* EnableVpVtl took place, VTL1 was never entered */
         struct hv_initial_vp_context context;
         uint64_t vina;
-        uint64_t secure_config; /* HvRegisterVsmVpSecureConfigVtl0 */
+        uint64_t secure_config;     /* HvRegisterVsmVpSecureConfigVtl0 */
         uint64_t pending_event0[2]; /* for VTL0 */
         struct vtl_pending_store stores[VTL_PENDING_STORES];
         unsigned n_stores;
@@ -118,7 +119,7 @@ struct vtl_partition {
         struct vtl_vp *vps;
 
         uint32_t enabled_vtls;
-        bool vp_vtl1_enabled; /* on any VP */
+        bool vp_vtl1_enabled;      /* on any VP */
         uint64_t partition_config; /* HvRegisterVsmPartitionConfig of VTL1 */
         uint64_t guest_os_id[VTL_MAX_VTLS];
         uint64_t hypercall_msr[VTL_MAX_VTLS];
@@ -128,8 +129,8 @@ struct vtl_partition {
         bool tsc_known;
         uint32_t tsc_sequence;
         uint64_t epoch_100ns;
-        struct protect_map *protect; /* VTL0's rights */
-        struct vtl_vp *current;      /* whose exit is being served */
+        struct protect_map *protect;                /* VTL0's rights */
+        struct vtl_vp *current;                     /* whose exit is being served */
         struct vtl_overlay *overlays[VTL_MAX_VTLS]; /* those mapped now; room for all */
         size_t n_overlays[VTL_MAX_VTLS];
 };

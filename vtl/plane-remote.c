@@ -2,7 +2,8 @@
 #include "util/util.h"
 #include "vtl/plane-remote.h"
 
-static struct vtl_op *begin(struct plane_remote *p, unsigned vp, enum vtl_op_code code, unsigned plane) {
+static struct vtl_op *begin(struct plane_remote *p, unsigned vp, enum vtl_op_code code,
+                            unsigned plane) {
         struct vtl_op *op = &vtl_control_vp(p->control, vp)->op;
 
         op->code = code;
@@ -16,7 +17,8 @@ static int call(struct plane_remote *p, unsigned vp) {
         return mailbox_op(vtl_control_vp(p->control, vp), &p->spin[vp]);
 }
 
-static int remote_get(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, void *buf, size_t len) {
+static int remote_get(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, void *buf,
+                      size_t len) {
         struct plane_remote *p = ctx;
         struct vtl_op *op = begin(p, vp, VTL_OP_GET, plane);
         int r;
@@ -32,7 +34,8 @@ static int remote_get(void *ctx, unsigned vp, unsigned plane, enum plane_class c
         return r;
 }
 
-static int remote_set(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, const void *buf, size_t len) {
+static int remote_set(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, const void *buf,
+                      size_t len) {
         struct plane_remote *p = ctx;
         struct vtl_op *op = begin(p, vp, VTL_OP_SET, plane);
 
@@ -59,7 +62,8 @@ static int remote_switch_to(void *ctx, unsigned vp, unsigned plane, unsigned fla
         return call(ctx, vp);
 }
 
-static int remote_inject(void *ctx, unsigned vp, unsigned plane, const struct plane_injection *inj) {
+static int remote_inject(void *ctx, unsigned vp, unsigned plane,
+                         const struct plane_injection *inj) {
         struct vtl_op *op = begin(ctx, vp, VTL_OP_INJECT, plane);
 
         op->len = sizeof(*inj);
@@ -67,7 +71,8 @@ static int remote_inject(void *ctx, unsigned vp, unsigned plane, const struct pl
         return call(ctx, vp);
 }
 
-static int remote_protect(void *ctx, unsigned vp, unsigned plane, const struct plane_range *r, size_t n) {
+static int remote_protect(void *ctx, unsigned vp, unsigned plane, const struct plane_range *r,
+                          size_t n) {
         struct vtl_op *op = begin(ctx, vp, VTL_OP_PROTECT, plane);
 
         if (n > sizeof(op->data) / sizeof(*r))
@@ -77,7 +82,8 @@ static int remote_protect(void *ctx, unsigned vp, unsigned plane, const struct p
         return call(ctx, vp);
 }
 
-static int remote_overlay(void *ctx, unsigned vp, unsigned plane, uint64_t gpn, uint32_t page, uint32_t access) {
+static int remote_overlay(void *ctx, unsigned vp, unsigned plane, uint64_t gpn, uint32_t page,
+                          uint32_t access) {
         struct vtl_op *op = begin(ctx, vp, VTL_OP_OVERLAY, plane);
 
         op->gpn = gpn;
@@ -113,7 +119,8 @@ const struct plane_ops plane_remote_ops = {
 
 int plane_remote_serve(const struct plane_ops *ops, void *ctx, unsigned vp, struct vtl_op *op) {
         /* The other process may change its copy at any time. */
-        const uint32_t code = op->code, plane = op->plane, arg = op->arg, len = op->len, access = op->access;
+        const uint32_t code = op->code, plane = op->plane, arg = op->arg, len = op->len,
+                       access = op->access;
         const uint64_t gpn = op->gpn;
         uint8_t data[VTL_OP_DATA_MAX] __attribute__((aligned(16)));
         int r;
@@ -136,11 +143,14 @@ int plane_remote_serve(const struct plane_ops *ops, void *ctx, unsigned vp, stru
         case VTL_OP_SWITCH:
                 return ops->switch_to(ctx, vp, plane, arg);
         case VTL_OP_INJECT:
-                return len == sizeof(struct plane_injection) ? ops->inject(ctx, vp, plane, (void *) data) : -EINVAL;
+                return len == sizeof(struct plane_injection)
+                             ? ops->inject(ctx, vp, plane, (void *) data)
+                             : -EINVAL;
         case VTL_OP_PROTECT:
                 return len % sizeof(struct plane_range) == 0
-                               ? ops->protect(ctx, vp, plane, (void *) data, len / sizeof(struct plane_range))
-                               : -EINVAL;
+                             ? ops->protect(ctx, vp, plane, (void *) data,
+                                            len / sizeof(struct plane_range))
+                             : -EINVAL;
         case VTL_OP_OVERLAY:
                 return ops->overlay(ctx, vp, plane, gpn, arg, access);
         case _VTL_OP_MAX:

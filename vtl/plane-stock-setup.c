@@ -20,7 +20,8 @@ static int fail(struct plane_stock *s, const char *what, int error) {
 
 static int make_views(struct plane_stock *s, struct stock_region *r) {
         for (unsigned plane = 0; plane < PLANE_MAX; plane++) {
-                void *m = mmap(NULL, r->size, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, (off_t) r->fd_offset);
+                void *m = mmap(NULL, r->size, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd,
+                               (off_t) r->fd_offset);
 
                 if (m == MAP_FAILED)
                         return fail(s, "mapping a view of guest RAM", -errno);
@@ -32,9 +33,13 @@ static int make_views(struct plane_stock *s, struct stock_region *r) {
         return 0;
 }
 
-static int set_slot(int vm, uint32_t slot, uint32_t flags, uint64_t gpa, uint64_t size, uint64_t hva) {
-        struct kvm_userspace_memory_region m = { .slot = slot, .flags = flags, .guest_phys_addr = gpa,
-                                                 .memory_size = size, .userspace_addr = hva };
+static int set_slot(int vm, uint32_t slot, uint32_t flags, uint64_t gpa, uint64_t size,
+                    uint64_t hva) {
+        struct kvm_userspace_memory_region m = { .slot = slot,
+                                                 .flags = flags,
+                                                 .guest_phys_addr = gpa,
+                                                 .memory_size = size,
+                                                 .userspace_addr = hva };
 
         return ioctl(vm, KVM_SET_USER_MEMORY_REGION, &m) < 0 ? -errno : 0;
 }
@@ -44,7 +49,8 @@ static int move_slot(struct plane_stock *s, const struct stock_region *r) {
         int e = set_slot(s->vm_fd[0], r->slot, r->flags, r->gpa, 0, r->hva);
 
         if (e == 0)
-                e = set_slot(s->vm_fd[0], r->slot, r->flags, r->gpa, r->size, (uintptr_t) r->view[0]);
+                e = set_slot(s->vm_fd[0], r->slot, r->flags, r->gpa, r->size,
+                             (uintptr_t) r->view[0]);
         return e < 0 ? fail(s, "moving a memory slot to its view", e) : 0;
 }
 
@@ -56,10 +62,11 @@ static int add_slots(struct plane_stock *s, const struct stock_region *r, uint32
         int e = 0;
 
         if (cut > r->gpa)
-                e = set_slot(s->vm_fd[1], (*slot)++, r->flags & KVM_MEM_READONLY, r->gpa, cut - r->gpa, hva);
+                e = set_slot(s->vm_fd[1], (*slot)++, r->flags & KVM_MEM_READONLY, r->gpa,
+                             cut - r->gpa, hva);
         if (e == 0 && end > after)
-                e = set_slot(s->vm_fd[1], (*slot)++, r->flags & KVM_MEM_READONLY, after, end - after,
-                             hva + (after - r->gpa));
+                e = set_slot(s->vm_fd[1], (*slot)++, r->flags & KVM_MEM_READONLY, after,
+                             end - after, hva + (after - r->gpa));
         return e < 0 ? fail(s, "giving memory to the higher plane", e) : 0;
 }
 
@@ -75,17 +82,21 @@ static int filter_msrs(struct plane_stock *s, unsigned plane) {
         };
         struct kvm_msr_filter filter = {
                 .flags = KVM_MSR_FILTER_DEFAULT_ALLOW,
-                .ranges = { { .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, .nmsrs = HV_MSR_COUNT,
-                              .base = HV_MSR_FIRST, .bitmap = hv } },
+                .ranges = { { .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
+                              .nmsrs = HV_MSR_COUNT,
+                              .base = HV_MSR_FIRST,
+                              .bitmap = hv } },
         };
 
         if (plane == 0 && s->kernel_apic_msrs)
                 for (unsigned m = HV_MSR_EOI - HV_MSR_FIRST; m <= HV_MSR_TPR - HV_MSR_FIRST; m++)
                         hv[m / 8] |= (uint8_t) (1u << m % 8);
         if (plane > 0)
-                filter.ranges[1] = (struct kvm_msr_filter_range) {
-                        .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, .nmsrs = 1, .base = MSR_APIC_BASE,
-                        .bitmap = nothing };
+                filter.ranges[1] = (struct kvm_msr_filter_range){ .flags = KVM_MSR_FILTER_READ |
+                                                                           KVM_MSR_FILTER_WRITE,
+                                                                  .nmsrs = 1,
+                                                                  .base = MSR_APIC_BASE,
+                                                                  .bitmap = nothing };
         if (ioctl(s->vm_fd[plane], KVM_ENABLE_CAP, &cap) < 0)
                 return fail(s, "KVM_CAP_X86_USER_SPACE_MSR", -errno);
         if (ioctl(s->vm_fd[plane], KVM_X86_SET_MSR_FILTER, &filter) < 0)

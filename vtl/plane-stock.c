@@ -121,7 +121,8 @@ static int op_unwind(void *ctx, unsigned vp_index, unsigned plane) {
                 if (run->exit_reason == KVM_EXIT_MMIO && !run->mmio.is_write)
                         memset(run->mmio.data, 0, sizeof(run->mmio.data));
                 else if (run->exit_reason == KVM_EXIT_IO && run->io.direction == KVM_EXIT_IO_IN)
-                        memset((uint8_t *) run + run->io.data_offset, 0, (size_t) run->io.size * run->io.count);
+                        memset((uint8_t *) run + run->io.data_offset, 0,
+                               (size_t) run->io.size * run->io.count);
                 run->immediate_exit = 1;
                 r = vcpu_ioctl(vp, plane, KVM_RUN, NULL);
                 run->immediate_exit = 0;
@@ -145,7 +146,8 @@ static int op_unwind(void *ctx, unsigned vp_index, unsigned plane) {
         return 0;
 }
 
-static int msrs(struct stock_vp *vp, unsigned plane, unsigned long request, struct plane_msr *m, size_t n) {
+static int msrs(struct stock_vp *vp, unsigned plane, unsigned long request, struct plane_msr *m,
+                size_t n) {
         struct {
                 struct kvm_msrs h;
                 struct kvm_msr_entry e[16];
@@ -155,7 +157,8 @@ static int msrs(struct stock_vp *vp, unsigned plane, unsigned long request, stru
         if (n > ARRAY_SIZE(k.e))
                 return -E2BIG;
         for (size_t i = 0; i < n; i++)
-                k.e[i] = (struct kvm_msr_entry) { .index = (uint32_t) m[i].index, .data = m[i].value };
+                k.e[i] = (struct kvm_msr_entry){ .index = (uint32_t) m[i].index,
+                                                 .data = m[i].value };
         vp->ctl->stats.vcpu_ioctls++;
         r = ioctl(vp->plane[plane].fd, request, &k);
         if (r < 0)
@@ -169,25 +172,24 @@ static int msrs(struct stock_vp *vp, unsigned plane, unsigned long request, stru
 
 /* Sizes of the classes, so that neither side of a mailbox can make the other copy past an end. */
 static const size_t class_size[_PLANE_CLASS_MAX] = {
-        [PLANE_REGS] = sizeof(struct kvm_regs),
-        [PLANE_SREGS] = sizeof(struct kvm_sregs),
-        [PLANE_EVENTS] = sizeof(struct kvm_vcpu_events),
-        [PLANE_XSAVE] = sizeof(struct kvm_xsave),
-        [PLANE_DEBUGREGS] = sizeof(struct kvm_debugregs),
-        [PLANE_XCRS] = sizeof(struct kvm_xcrs),
+        [PLANE_REGS] = sizeof(struct kvm_regs),           [PLANE_SREGS] = sizeof(struct kvm_sregs),
+        [PLANE_EVENTS] = sizeof(struct kvm_vcpu_events),  [PLANE_XSAVE] = sizeof(struct kvm_xsave),
+        [PLANE_DEBUGREGS] = sizeof(struct kvm_debugregs), [PLANE_XCRS] = sizeof(struct kvm_xcrs),
         [PLANE_MP_STATE] = sizeof(struct kvm_mp_state),
 };
 
 static bool class_fits(unsigned plane, enum plane_class cls, size_t len) {
         if (plane >= PLANE_MAX || (unsigned) cls >= _PLANE_CLASS_MAX)
                 return false;
-        return cls == PLANE_MSRS ? len > 0 && len % sizeof(struct plane_msr) == 0 : len == class_size[cls];
+        return cls == PLANE_MSRS ? len > 0 && len % sizeof(struct plane_msr) == 0
+                                 : len == class_size[cls];
 }
 
-static int op_get(void *ctx, unsigned vp_index, unsigned plane, enum plane_class cls, void *buf, size_t len) {
+static int op_get(void *ctx, unsigned vp_index, unsigned plane, enum plane_class cls, void *buf,
+                  size_t len) {
         static const unsigned long requests[_PLANE_CLASS_MAX] = {
-                [PLANE_EVENTS] = KVM_GET_VCPU_EVENTS,   [PLANE_XSAVE] = KVM_GET_XSAVE,
-                [PLANE_DEBUGREGS] = KVM_GET_DEBUGREGS,  [PLANE_XCRS] = KVM_GET_XCRS,
+                [PLANE_EVENTS] = KVM_GET_VCPU_EVENTS,  [PLANE_XSAVE] = KVM_GET_XSAVE,
+                [PLANE_DEBUGREGS] = KVM_GET_DEBUGREGS, [PLANE_XCRS] = KVM_GET_XCRS,
                 [PLANE_MP_STATE] = KVM_GET_MP_STATE,
         };
         struct plane_stock *s = ctx;
@@ -237,10 +239,11 @@ static int set_sregs(struct stock_vp *vp, unsigned plane, const void *buf) {
         return 0;
 }
 
-static int op_set(void *ctx, unsigned vp_index, unsigned plane, enum plane_class cls, const void *buf, size_t len) {
+static int op_set(void *ctx, unsigned vp_index, unsigned plane, enum plane_class cls,
+                  const void *buf, size_t len) {
         static const unsigned long requests[_PLANE_CLASS_MAX] = {
-                [PLANE_EVENTS] = KVM_SET_VCPU_EVENTS,   [PLANE_XSAVE] = KVM_SET_XSAVE,
-                [PLANE_DEBUGREGS] = KVM_SET_DEBUGREGS,  [PLANE_XCRS] = KVM_SET_XCRS,
+                [PLANE_EVENTS] = KVM_SET_VCPU_EVENTS,  [PLANE_XSAVE] = KVM_SET_XSAVE,
+                [PLANE_DEBUGREGS] = KVM_SET_DEBUGREGS, [PLANE_XCRS] = KVM_SET_XCRS,
                 [PLANE_MP_STATE] = KVM_SET_MP_STATE,
         };
         struct plane_stock *s = ctx;
@@ -349,7 +352,8 @@ static int move_exact(struct plane_stock *s, struct stock_vp *vp, unsigned from,
 
 static int copy_tsc(struct stock_vp *vp) {
         uint64_t offset = 0;
-        struct kvm_device_attr attr = { .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET,
+        struct kvm_device_attr attr = { .group = KVM_VCPU_TSC_CTRL,
+                                        .attr = KVM_VCPU_TSC_OFFSET,
                                         .addr = (uintptr_t) &offset };
 
         vp->tsc_copied = true;
@@ -419,7 +423,8 @@ static int op_switch_to(void *ctx, unsigned vp_index, unsigned to, unsigned flag
         return 0;
 }
 
-static int inject_exception(struct stock_vp *vp, unsigned plane, const struct plane_injection *inj) {
+static int inject_exception(struct stock_vp *vp, unsigned plane,
+                            const struct plane_injection *inj) {
         struct kvm_vcpu_events e;
         int r;
 
@@ -436,11 +441,13 @@ static int inject_exception(struct stock_vp *vp, unsigned plane, const struct pl
         return vcpu_ioctl(vp, plane, KVM_SET_VCPU_EVENTS, &e);
 }
 
-static int op_inject(void *ctx, unsigned vp_index, unsigned plane, const struct plane_injection *inj) {
+static int op_inject(void *ctx, unsigned vp_index, unsigned plane,
+                     const struct plane_injection *inj) {
         struct plane_stock *s = ctx;
         struct stock_vp *vp = &s->vps[vp_index];
         struct kvm_interrupt irq = { .irq = inj->vector };
-        struct kvm_msi msi = { .address_lo = (uint32_t) (STOCK_APIC_PAGE | vp->id << 12), .data = inj->vector };
+        struct kvm_msi msi = { .address_lo = (uint32_t) (STOCK_APIC_PAGE | vp->id << 12),
+                               .data = inj->vector };
 
         if (plane >= PLANE_MAX || inj->vector > 255)
                 return -EINVAL;
@@ -477,15 +484,17 @@ static int protect_range(struct plane_stock *s, unsigned plane, const struct pla
         uint64_t gpn = range->gpn, left = range->count;
 
         while (left > 0) {
-                const struct stock_region *r =
-                        gpn > UINT64_MAX >> HV_PAGE_SHIFT ? NULL : plane_stock_ram(s, gpn << HV_PAGE_SHIFT);
+                const struct stock_region *r = gpn > UINT64_MAX >> HV_PAGE_SHIFT
+                                                     ? NULL
+                                                     : plane_stock_ram(s, gpn << HV_PAGE_SHIFT);
                 uint64_t offset, n;
 
                 if (!r)
                         return -EINVAL;
                 offset = (gpn << HV_PAGE_SHIFT) - r->gpa;
                 n = MIN(left, (r->size - offset) >> HV_PAGE_SHIFT);
-                if (mprotect(r->view[plane] + offset, n << HV_PAGE_SHIFT, protection_of(range->access)) < 0)
+                if (mprotect(r->view[plane] + offset, n << HV_PAGE_SHIFT,
+                             protection_of(range->access)) < 0)
                         return -errno;
                 gpn += n;
                 left -= n;
@@ -493,7 +502,8 @@ static int protect_range(struct plane_stock *s, unsigned plane, const struct pla
         return 0;
 }
 
-static int op_protect(void *ctx, unsigned vp, unsigned plane, const struct plane_range *ranges, size_t n) {
+static int op_protect(void *ctx, unsigned vp, unsigned plane, const struct plane_range *ranges,
+                      size_t n) {
         struct plane_stock *s = ctx;
 
         if (plane >= PLANE_MAX)
@@ -507,19 +517,22 @@ static int op_protect(void *ctx, unsigned vp, unsigned plane, const struct plane
         return 0;
 }
 
-static int op_overlay(void *ctx, unsigned vp, unsigned plane, uint64_t gpn, uint32_t page, uint32_t access) {
+static int op_overlay(void *ctx, unsigned vp, unsigned plane, uint64_t gpn, uint32_t page,
+                      uint32_t access) {
         struct plane_stock *s = ctx;
         const struct stock_region *r =
                 gpn > UINT64_MAX >> HV_PAGE_SHIFT ? NULL : plane_stock_ram(s, gpn << HV_PAGE_SHIFT);
         uint64_t at;
         void *m;
 
-        if (plane >= PLANE_MAX || !r || (page != PLANE_OVERLAY_NONE && page >= vtl_overlay_pages(s->n_vps)))
+        if (plane >= PLANE_MAX || !r ||
+            (page != PLANE_OVERLAY_NONE && page >= vtl_overlay_pages(s->n_vps)))
                 return -EINVAL;
         at = (gpn << HV_PAGE_SHIFT) - r->gpa;
         m = mmap(r->view[plane] + at, HV_PAGE_SIZE, protection_of(access), MAP_SHARED | MAP_FIXED,
                  page == PLANE_OVERLAY_NONE ? r->fd : s->overlay_fd,
-                 (off_t) (page == PLANE_OVERLAY_NONE ? r->fd_offset + at : (uint64_t) page << HV_PAGE_SHIFT));
+                 (off_t) (page == PLANE_OVERLAY_NONE ? r->fd_offset + at
+                                                     : (uint64_t) page << HV_PAGE_SHIFT));
         return m == MAP_FAILED ? -errno : 0;
 }
 

@@ -61,7 +61,7 @@ struct plane_stock {
         size_t run_size;
         bool has_debugregs, has_xcrs;
         bool kernel_apic_msrs; /* KVM serves EOI, ICR and TPR of VTL0 itself */
-        const char *failed; /* what the last failing step was */
+        const char *failed;    /* what the last failing step was */
 };
 
 extern const struct plane_ops plane_stock_ops; /* ctx is a struct plane_stock */

@@ -72,8 +72,10 @@ struct plane_injection {
  */
 struct plane_ops {
         /* Registers of one plane of the VP. For the active plane REGS and SREGS reflect the last exit. */
-        int (*get)(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, void *buf, size_t len);
-        int (*set)(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, const void *buf, size_t len);
+        int (*get)(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, void *buf,
+                   size_t len);
+        int (*set)(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, const void *buf,
+                   size_t len);
         /* Brings a plane's vCPU to an instruction boundary (design "Rule of completion"). Changed registers of the active
          * plane are applied first; its registers are then those after the instruction. */
         int (*complete)(void *ctx, unsigned vp, unsigned plane);
@@ -84,10 +86,12 @@ struct plane_ops {
         int (*switch_to)(void *ctx, unsigned vp, unsigned plane, unsigned flags);
         int (*inject)(void *ctx, unsigned vp, unsigned plane, const struct plane_injection *inj);
         /* -ENOMEM: too many mappings; some of the ranges may have been changed, the caller puts them back. */
-        int (*protect)(void *ctx, unsigned vp, unsigned plane, const struct plane_range *r, size_t n);
+        int (*protect)(void *ctx, unsigned vp, unsigned plane, const struct plane_range *r,
+                       size_t n);
         /* Puts page @page of the overlay memory over @gpn for one plane, or takes it off (PLANE_OVERLAY_NONE). @access is
          * what the plane may do with what it then sees there. */
-        int (*overlay)(void *ctx, unsigned vp, unsigned plane, uint64_t gpn, uint32_t page, uint32_t access);
+        int (*overlay)(void *ctx, unsigned vp, unsigned plane, uint64_t gpn, uint32_t page,
+                       uint32_t access);
         /* Makes another VP leave the guest and look at what is pending. Callable from any thread. */
         int (*kick)(void *ctx, unsigned target_vp);
 };

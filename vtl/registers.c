@@ -78,8 +78,9 @@ static bool canonical(uint64_t v) {
 
 /* General registers. All but RSP are shared: the active plane holds the only copy. */
 static __u64 *gpr(struct kvm_regs *regs, uint32_t name) {
-        __u64 *const table[16] = { &regs->rax, &regs->rcx, &regs->rdx, &regs->rbx, &regs->rsp, &regs->rbp,
-                                   &regs->rsi, &regs->rdi, &regs->r8,  &regs->r9,  &regs->r10, &regs->r11,
+        __u64 *const table[16] = { &regs->rax, &regs->rcx, &regs->rdx, &regs->rbx,
+                                   &regs->rsp, &regs->rbp, &regs->rsi, &regs->rdi,
+                                   &regs->r8,  &regs->r9,  &regs->r10, &regs->r11,
                                    &regs->r12, &regs->r13, &regs->r14, &regs->r15 };
 
         return table[name - HV_X64_REGISTER_RAX];
@@ -171,7 +172,8 @@ static int set_cr(const struct access *a, const union hv_register_value *v) {
                 return r;
         switch (a->name) {
         case HV_X64_REGISTER_CR0:
-                if (value >> 32 || ((value & 1u << 31) && !(value & 1)) || ((value & 1u << 29) && !(value & 1u << 30)))
+                if (value >> 32 || ((value & 1u << 31) && !(value & 1)) ||
+                    ((value & 1u << 29) && !(value & 1u << 30)))
                         return HV_STATUS_INVALID_REGISTER_VALUE;
                 s.cr0 = (value & 0xe005003full) | 0x10;
                 break;
@@ -210,7 +212,8 @@ static int get_dr(const struct access *a, union hv_register_value *ret) {
         int r;
 
         /* DR0-3 are shared, DR6 and DR7 private (VsmCapabilities.Dr6Shared is 0). */
-        r = vtl_op(a->vp->partition, get, n < 4 ? a->vp->active_vtl : a->vtl, PLANE_DEBUGREGS, &d, sizeof(d));
+        r = vtl_op(a->vp->partition, get, n < 4 ? a->vp->active_vtl : a->vtl, PLANE_DEBUGREGS, &d,
+                   sizeof(d));
         if (r == 0)
                 ret->reg64 = n < 4 ? d.db[n] : n == 4 ? d.dr6 : d.dr7;
         return r;
@@ -237,7 +240,8 @@ static int set_dr(const struct access *a, const union hv_register_value *v) {
 }
 
 static struct kvm_segment *segment(struct kvm_sregs *s, uint32_t name) {
-        struct kvm_segment *const table[8] = { &s->es, &s->cs, &s->ss, &s->ds, &s->fs, &s->gs, &s->ldt, &s->tr };
+        struct kvm_segment *const table[8] = { &s->es, &s->cs, &s->ss,  &s->ds,
+                                               &s->fs, &s->gs, &s->ldt, &s->tr };
 
         return table[name - HV_X64_REGISTER_ES];
 }
@@ -250,10 +254,13 @@ static int get_segment(const struct access *a, union hv_register_value *ret) {
         if (r < 0)
                 return r;
         g = segment(&s, a->name);
-        ret->segment = (struct hv_x64_segment_register) {
-                .base = g->base, .limit = g->limit, .selector = g->selector,
-                .attributes = (uint16_t) (g->type | g->s << 4 | g->dpl << 5 | (g->present && !g->unusable) << 7 |
-                                          g->avl << 12 | g->l << 13 | g->db << 14 | g->g << 15),
+        ret->segment = (struct hv_x64_segment_register){
+                .base = g->base,
+                .limit = g->limit,
+                .selector = g->selector,
+                .attributes = (uint16_t) (g->type | g->s << 4 | g->dpl << 5 |
+                                          (g->present && !g->unusable) << 7 | g->avl << 12 |
+                                          g->l << 13 | g->db << 14 | g->g << 15),
         };
         return 0;
 }
@@ -265,10 +272,19 @@ static int set_segment(const struct access *a, const union hv_register_value *v)
 
         if (r < 0)
                 return r;
-        *segment(&s, a->name) = (struct kvm_segment) {
-                .base = v->segment.base, .limit = v->segment.limit, .selector = v->segment.selector,
-                .type = at & 0xf, .s = at >> 4 & 1, .dpl = at >> 5 & 3, .present = at >> 7 & 1, .avl = at >> 12 & 1,
-                .l = at >> 13 & 1, .db = at >> 14 & 1, .g = at >> 15 & 1, .unusable = !(at >> 7 & 1),
+        *segment(&s, a->name) = (struct kvm_segment){
+                .base = v->segment.base,
+                .limit = v->segment.limit,
+                .selector = v->segment.selector,
+                .type = at & 0xf,
+                .s = at >> 4 & 1,
+                .dpl = at >> 5 & 3,
+                .present = at >> 7 & 1,
+                .avl = at >> 12 & 1,
+                .l = at >> 13 & 1,
+                .db = at >> 14 & 1,
+                .g = at >> 15 & 1,
+                .unusable = !(at >> 7 & 1),
         };
         return store_sregs(a, &s);
 }
@@ -281,7 +297,7 @@ static int get_table(const struct access *a, union hv_register_value *ret) {
         if (r < 0)
                 return r;
         t = a->name == HV_X64_REGISTER_IDTR ? &s.idt : &s.gdt;
-        ret->table = (struct hv_x64_table_register) { .base = t->base, .limit = t->limit };
+        ret->table = (struct hv_x64_table_register){ .base = t->base, .limit = t->limit };
         return 0;
 }
 
@@ -292,7 +308,7 @@ static int set_table(const struct access *a, const union hv_register_value *v) {
         if (r < 0)
                 return r;
         *(a->name == HV_X64_REGISTER_IDTR ? &s.idt : &s.gdt) =
-                (struct kvm_dtable) { .base = v->table.base, .limit = v->table.limit };
+                (struct kvm_dtable){ .base = v->table.base, .limit = v->table.limit };
         return store_sregs(a, &s);
 }
 
@@ -329,7 +345,7 @@ static int get_msr(const struct access *a, union hv_register_value *ret) {
 
         if (i == ARRAY_SIZE(msr_table))
                 return HV_STATUS_INVALID_PARAMETER;
-        m = (struct plane_msr) { .index = msr_table[i].msr };
+        m = (struct plane_msr){ .index = msr_table[i].msr };
         r = vtl_op(a->vp->partition, get, a->vtl, PLANE_MSRS, &m, sizeof(m));
         ret->reg64 = m.value;
         return r;
@@ -351,9 +367,10 @@ static int set_msr(const struct access *a, const union hv_register_value *v) {
                 return HV_STATUS_INVALID_PARAMETER;
         if ((msr_table[i].must_be_canonical && !canonical(v->reg64)) ||
             (a->name == HV_X64_REGISTER_PAT && !pat_valid(v->reg64)) ||
-            ((a->name == HV_X64_REGISTER_SFMASK || a->name == HV_X64_REGISTER_TSC_AUX) && v->reg64 >> 32))
+            ((a->name == HV_X64_REGISTER_SFMASK || a->name == HV_X64_REGISTER_TSC_AUX) &&
+             v->reg64 >> 32))
                 return HV_STATUS_INVALID_REGISTER_VALUE;
-        m = (struct plane_msr) { .index = msr_table[i].msr, .value = v->reg64 };
+        m = (struct plane_msr){ .index = msr_table[i].msr, .value = v->reg64 };
         r = vtl_op(a->vp->partition, set, a->vtl, PLANE_MSRS, &m, sizeof(m));
         return r == -EINVAL ? HV_STATUS_INVALID_REGISTER_VALUE : r;
 }
@@ -412,7 +429,8 @@ static int get_xmm(const struct access *a, union hv_register_value *ret) {
         struct kvm_xsave x;
         int r = vtl_op(a->vp->partition, get, a->vp->active_vtl, PLANE_XSAVE, &x, sizeof(x));
 
-        memcpy(ret->bytes, (uint8_t *) &x + XSAVE_XMM_OFFSET + 16 * (a->name - HV_X64_REGISTER_XMM0), 16);
+        memcpy(ret->bytes,
+               (uint8_t *) &x + XSAVE_XMM_OFFSET + 16 * (a->name - HV_X64_REGISTER_XMM0), 16);
         return r;
 }
 
@@ -425,7 +443,8 @@ static int set_xmm(const struct access *a, const union hv_register_value *v) {
         r = vtl_op(p, get, a->vp->active_vtl, PLANE_XSAVE, &x, sizeof(x));
         if (r < 0)
                 return r;
-        memcpy((uint8_t *) &x + XSAVE_XMM_OFFSET + 16 * (a->name - HV_X64_REGISTER_XMM0), v->bytes, 16);
+        memcpy((uint8_t *) &x + XSAVE_XMM_OFFSET + 16 * (a->name - HV_X64_REGISTER_XMM0), v->bytes,
+               16);
         memcpy(&bv, (uint8_t *) &x + XSAVE_BV_OFFSET, sizeof(bv));
         bv |= XSTATE_SSE;
         memcpy((uint8_t *) &x + XSAVE_BV_OFFSET, &bv, sizeof(bv));
@@ -473,9 +492,10 @@ static int set_synthetic(const struct access *a, const union hv_register_value *
 /* CPUID leaves as 128-bit registers */
 static int get_leaf(const struct access *a, union hv_register_value *ret) {
         struct vtl_partition *p = a->vp->partition;
-        uint32_t leaf = a->name == HV_REGISTER_HYPERVISOR_VERSION ? HV_CPUID_VERSION
-                                                                  : HV_CPUID_FEATURES +
-                                        (a->name - HV_REGISTER_PRIVILEGES_AND_FEATURES_INFO);
+        uint32_t leaf =
+                a->name == HV_REGISTER_HYPERVISOR_VERSION
+                        ? HV_CPUID_VERSION
+                        : HV_CPUID_FEATURES + (a->name - HV_REGISTER_PRIVILEGES_AND_FEATURES_INFO);
         uint32_t regs[4];
 
         vtl_cpuid_leaf(leaf, p->n_vps, p->phys_bits, regs);
@@ -548,7 +568,8 @@ static int apply_run(void *userdata, uint64_t gpn, uint64_t count, unsigned rw) 
                         if (ap->r < 0)
                                 return 1;
                 } else
-                        range.count = 1; /* an overlay: what is beneath gets its rights when it comes back */
+                        range.count =
+                                1; /* an overlay: what is beneath gets its rights when it comes back */
                 gpn += range.count;
                 count -= range.count;
         }
@@ -569,14 +590,16 @@ static int set_partition_config(const struct access *a, const union hv_register_
         uint64_t old = p->partition_config, value = v->reg64;
         unsigned mask = (unsigned) (value >> HV_VSM_DEFAULT_MASK_SHIFT & HV_MAP_GPA_ALL);
         unsigned old_mask = (unsigned) (old >> HV_VSM_DEFAULT_MASK_SHIFT & HV_MAP_GPA_ALL);
-        bool enable = value & HV_VSM_ENABLE_VTL_PROTECTION, enabled = old & HV_VSM_ENABLE_VTL_PROTECTION;
+        bool enable = value & HV_VSM_ENABLE_VTL_PROTECTION,
+             enabled = old & HV_VSM_ENABLE_VTL_PROTECTION;
         int r;
 
         if (!(p->enabled_vtls & 2u))
                 return HV_STATUS_INVALID_VTL_STATE;
         /* vsm.md 4.8. Denying startup has no means here, and its capability says so. */
-        if (value & ~(HV_VSM_ENABLE_VTL_PROTECTION | (uint64_t) HV_MAP_GPA_ALL << HV_VSM_DEFAULT_MASK_SHIFT |
-                      HV_VSM_ZERO_MEMORY_ON_RESET))
+        if (value &
+            ~(HV_VSM_ENABLE_VTL_PROTECTION |
+              (uint64_t) HV_MAP_GPA_ALL << HV_VSM_DEFAULT_MASK_SHIFT | HV_VSM_ZERO_MEMORY_ON_RESET))
                 return HV_STATUS_INVALID_REGISTER_VALUE;
         if ((enabled && (!enable || mask != old_mask)) ||
             (enable && (protect_mask_status(mask, false) != HV_STATUS_SUCCESS ||
@@ -619,8 +642,8 @@ static int set_secure_config(const struct access *a, const union hv_register_val
 static int set_pending_event(const struct access *a, const union hv_register_value *v) {
         /* DE DB BP OF BR UD NM DF TS NP SS GP PF MF AC MC XM CP; with error code: DF TS NP SS GP PF AC CP */
         static const uint32_t vectors = 0x002f7dfbu;
-        static const uint32_t with_code = 1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 | 1u << 14 |
-                                          1u << 17 | 1u << 21;
+        static const uint32_t with_code = 1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 |
+                                          1u << 14 | 1u << 17 | 1u << 21;
         uint64_t e = v->low64;
         unsigned vector = (unsigned) (e >> 16 & 0xffff);
         bool has_code = e >> 8 & 1;
@@ -653,10 +676,12 @@ static int set_cr_intercept(const struct access *a, const union hv_register_valu
 
 /* Sorted by name. */
 static const struct row rows[] = {
-        { HV_REGISTER_HYPERVISOR_VERSION, HV_REGISTER_HYPERVISOR_VERSION, RULE_SHARED, false, get_leaf, NULL },
-        { HV_REGISTER_PRIVILEGES_AND_FEATURES_INFO, HV_REGISTER_HARDWARE_FEATURES_INFO, RULE_SHARED, false,
+        { HV_REGISTER_HYPERVISOR_VERSION, HV_REGISTER_HYPERVISOR_VERSION, RULE_SHARED, false,
           get_leaf, NULL },
-        { HV_REGISTER_PENDING_EVENT0, HV_REGISTER_PENDING_EVENT0, RULE_LOWER, false, NULL, set_pending_event },
+        { HV_REGISTER_PRIVILEGES_AND_FEATURES_INFO, HV_REGISTER_HARDWARE_FEATURES_INFO, RULE_SHARED,
+          false, get_leaf, NULL },
+        { HV_REGISTER_PENDING_EVENT0, HV_REGISTER_PENDING_EVENT0, RULE_LOWER, false, NULL,
+          set_pending_event },
         { HV_X64_REGISTER_RAX, HV_X64_REGISTER_R15, RULE_ARCH, true, get_gpr, set_gpr },
         { HV_X64_REGISTER_RIP, HV_X64_REGISTER_RFLAGS, RULE_ARCH, true, get_rip, set_rip },
         { HV_X64_REGISTER_XMM0, HV_X64_REGISTER_XMM15, RULE_ARCH, true, get_xmm, set_xmm },
@@ -667,32 +692,39 @@ static const struct row rows[] = {
         { HV_X64_REGISTER_IDTR, HV_X64_REGISTER_GDTR, RULE_ARCH, true, get_table, set_table },
         { HV_X64_REGISTER_TSC, HV_X64_REGISTER_TSC, RULE_ARCH, true, get_msr, set_msr },
         { HV_X64_REGISTER_EFER, HV_X64_REGISTER_EFER, RULE_ARCH, true, get_efer, set_efer },
-        { HV_X64_REGISTER_KERNEL_GS_BASE, HV_X64_REGISTER_KERNEL_GS_BASE, RULE_ARCH, true, get_msr, set_msr },
-        { HV_X64_REGISTER_APIC_BASE, HV_X64_REGISTER_APIC_BASE, RULE_SYNTHETIC, false, get_apic_base,
-          set_apic_base },
+        { HV_X64_REGISTER_KERNEL_GS_BASE, HV_X64_REGISTER_KERNEL_GS_BASE, RULE_ARCH, true, get_msr,
+          set_msr },
+        { HV_X64_REGISTER_APIC_BASE, HV_X64_REGISTER_APIC_BASE, RULE_SYNTHETIC, false,
+          get_apic_base, set_apic_base },
         { HV_X64_REGISTER_PAT, HV_X64_REGISTER_SFMASK, RULE_ARCH, true, get_msr, set_msr },
-        { HV_X64_REGISTER_INITIAL_APIC_ID, HV_X64_REGISTER_INITIAL_APIC_ID, RULE_SHARED, false, get_apic_id, NULL },
+        { HV_X64_REGISTER_INITIAL_APIC_ID, HV_X64_REGISTER_INITIAL_APIC_ID, RULE_SHARED, false,
+          get_apic_id, NULL },
         { HV_X64_REGISTER_TSC_AUX, HV_X64_REGISTER_TSC_AUX, RULE_ARCH, true, get_msr, set_msr },
-        { HV_REGISTER_HYPERCALL, HV_REGISTER_TIME_REF_COUNT, RULE_SYNTHETIC, false, get_synthetic, NULL },
-        { HV_REGISTER_VP_ASSIST_PAGE, HV_REGISTER_VP_ASSIST_PAGE, RULE_SYNTHETIC, false, get_synthetic,
+        { HV_REGISTER_HYPERCALL, HV_REGISTER_TIME_REF_COUNT, RULE_SYNTHETIC, false, get_synthetic,
+          NULL },
+        { HV_REGISTER_VP_ASSIST_PAGE, HV_REGISTER_VP_ASSIST_PAGE, RULE_SYNTHETIC, false,
+          get_synthetic, set_synthetic },
+        { HV_REGISTER_REFERENCE_TSC, HV_REGISTER_REFERENCE_TSC, RULE_SYNTHETIC, false,
+          get_synthetic, NULL },
+        { HV_REGISTER_SINT0, HV_REGISTER_SCONTROL, RULE_SYNTHETIC, false, get_synthetic,
           set_synthetic },
-        { HV_REGISTER_REFERENCE_TSC, HV_REGISTER_REFERENCE_TSC, RULE_SYNTHETIC, false, get_synthetic, NULL },
-        { HV_REGISTER_SINT0, HV_REGISTER_SCONTROL, RULE_SYNTHETIC, false, get_synthetic, set_synthetic },
         { HV_REGISTER_SVERSION, HV_REGISTER_SVERSION, RULE_SYNTHETIC, false, get_synthetic, NULL },
         { HV_REGISTER_SIFP, HV_REGISTER_EOM, RULE_SYNTHETIC, false, get_synthetic, set_synthetic },
         { HV_REGISTER_VSM_CODE_PAGE_OFFSETS, HV_REGISTER_VSM_CODE_PAGE_OFFSETS, RULE_SHARED, false,
           get_code_page_offsets, NULL },
-        { HV_REGISTER_VSM_VP_STATUS, HV_REGISTER_VSM_VP_STATUS, RULE_SHARED, false, get_vp_status, NULL },
+        { HV_REGISTER_VSM_VP_STATUS, HV_REGISTER_VSM_VP_STATUS, RULE_SHARED, false, get_vp_status,
+          NULL },
         { HV_REGISTER_VSM_PARTITION_STATUS, HV_REGISTER_VSM_PARTITION_STATUS, RULE_SHARED, false,
           get_partition_status, NULL },
         { HV_REGISTER_VSM_VINA, HV_REGISTER_VSM_VINA, RULE_VTL1_ONLY, false, get_vina, set_vina },
-        { HV_REGISTER_VSM_CAPABILITIES, HV_REGISTER_VSM_CAPABILITIES, RULE_SHARED, false, get_capabilities, NULL },
+        { HV_REGISTER_VSM_CAPABILITIES, HV_REGISTER_VSM_CAPABILITIES, RULE_SHARED, false,
+          get_capabilities, NULL },
         { HV_REGISTER_VSM_PARTITION_CONFIG, HV_REGISTER_VSM_PARTITION_CONFIG, RULE_VTL1_ONLY, false,
           get_partition_config, set_partition_config },
-        { HV_REGISTER_VSM_VP_SECURE_CONFIG_VTL0, HV_REGISTER_VSM_VP_SECURE_CONFIG_VTL0, RULE_SHARED, false,
-          get_secure_config, set_secure_config },
-        { HV_REGISTER_CR_INTERCEPT_CONTROL, HV_REGISTER_CR_INTERCEPT_MISC_ENABLE_MASK, RULE_VTL1_OWNED, false,
-          get_cr_intercept, set_cr_intercept },
+        { HV_REGISTER_VSM_VP_SECURE_CONFIG_VTL0, HV_REGISTER_VSM_VP_SECURE_CONFIG_VTL0, RULE_SHARED,
+          false, get_secure_config, set_secure_config },
+        { HV_REGISTER_CR_INTERCEPT_CONTROL, HV_REGISTER_CR_INTERCEPT_MISC_ENABLE_MASK,
+          RULE_VTL1_OWNED, false, get_cr_intercept, set_cr_intercept },
 };
 
 static const struct row *find_row(uint32_t name) {

@@ -28,8 +28,8 @@ bool vtl_switch_legal(const struct kvm_regs *regs, const struct kvm_sregs *sregs
         return true;
 }
 
-void vtl_assist_enter(struct hv_vp_assist_page *assist, enum hv_vtl_entry_reason reason, const struct kvm_regs *regs,
-                      uint64_t vina) {
+void vtl_assist_enter(struct hv_vp_assist_page *assist, enum hv_vtl_entry_reason reason,
+                      const struct kvm_regs *regs, uint64_t vina) {
         struct hv_vp_vtl_control *c = &assist->vtl_control;
 
         if (vina & HV_VINA_AUTO_RESET)
@@ -41,8 +41,8 @@ void vtl_assist_enter(struct hv_vp_assist_page *assist, enum hv_vtl_entry_reason
         }
 }
 
-void vtl_assist_leave(struct hv_vp_assist_page *assist, bool fast, bool long_mode, struct kvm_regs *regs,
-                      uint64_t vina) {
+void vtl_assist_leave(struct hv_vp_assist_page *assist, bool fast, bool long_mode,
+                      struct kvm_regs *regs, uint64_t vina) {
         struct hv_vp_vtl_control *c = &assist->vtl_control;
 
         if (vina & HV_VINA_AUTO_RESET)

@@ -30,15 +30,16 @@ static inline bool vtl_long_mode(const struct kvm_sregs *s) {
  *
  * Return: true; false means #UD with nothing changed.
  */
-bool vtl_switch_legal(const struct kvm_regs *regs, const struct kvm_sregs *sregs, bool is_return, uint64_t *ret_input);
+bool vtl_switch_legal(const struct kvm_regs *regs, const struct kvm_sregs *sregs, bool is_return,
+                      uint64_t *ret_input);
 
 /* Whether the control input is one that VTL call or return takes (vsm.md 6.1). */
 bool vtl_switch_input_legal(bool is_return, uint64_t input);
 
 /* VTL1's assist page on entry. @regs: the shared registers, saved for the guest on an interrupt (vsm.md 11.13). */
-void vtl_assist_enter(struct hv_vp_assist_page *assist, enum hv_vtl_entry_reason reason, const struct kvm_regs *regs,
-                      uint64_t vina);
+void vtl_assist_enter(struct hv_vp_assist_page *assist, enum hv_vtl_entry_reason reason,
+                      const struct kvm_regs *regs, uint64_t vina);
 
 /* VTL1's assist page on return: VINA auto reset; RAX and RCX (32-bit: EAX, ECX, EDX) of VTL0 when not fast. */
-void vtl_assist_leave(struct hv_vp_assist_page *assist, bool fast, bool long_mode, struct kvm_regs *regs,
-                      uint64_t vina);
+void vtl_assist_leave(struct hv_vp_assist_page *assist, bool fast, bool long_mode,
+                      struct kvm_regs *regs, uint64_t vina);

@@ -5,19 +5,21 @@
 
 void vtl_synic_reset(struct vtl_synic *s) {
         /* SCONTROL starts enabled: some clients never write it in VTL1 (vsm.md 11.6). */
-        *s = (struct vtl_synic) { .scontrol = 1 };
+        *s = (struct vtl_synic){ .scontrol = 1 };
         for (unsigned i = 0; i < HV_SINT_COUNT; i++)
                 s->sint[i] = HV_SINT_RESET;
 }
 
 bool vtl_synic_set_sint(struct vtl_synic *s, unsigned n, uint64_t value) {
-        if (!(value & HV_SINT_MASKED) && !(value & HV_SINT_POLLING) && (value & HV_SINT_VECTOR_MASK) < 16)
+        if (!(value & HV_SINT_MASKED) && !(value & HV_SINT_POLLING) &&
+            (value & HV_SINT_VECTOR_MASK) < 16)
                 return false;
         s->sint[n] = value;
         return true;
 }
 
-void vtl_request_vtl1_interrupt(struct vtl_vp *target, const struct vtl_vp *self, uint8_t vector, bool auto_eoi) {
+void vtl_request_vtl1_interrupt(struct vtl_vp *target, const struct vtl_vp *self, uint8_t vector,
+                                bool auto_eoi) {
         struct vtl_partition *p = target->partition;
 
         if (!lapic_request(&target->lapic, vector, auto_eoi) || target == self)
@@ -53,6 +55,7 @@ bool vtl_synic_post_intercept(struct vtl_vp *vp, const struct hv_message *messag
         __atomic_store_n(&slot->message_type, message->message_type, __ATOMIC_RELEASE);
 
         if (!(sint & HV_SINT_POLLING))
-                vtl_request_vtl1_interrupt(vp, vp, (uint8_t) (sint & HV_SINT_VECTOR_MASK), sint & HV_SINT_AUTO_EOI);
+                vtl_request_vtl1_interrupt(vp, vp, (uint8_t) (sint & HV_SINT_VECTOR_MASK),
+                                           sint & HV_SINT_AUTO_EOI);
         return true;
 }

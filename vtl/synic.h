@@ -24,4 +24,5 @@ bool vtl_synic_post_intercept(struct vtl_vp *vp, const struct hv_message *messag
 bool vtl_synic_set_sint(struct vtl_synic *s, unsigned n, uint64_t value);
 
 /* Asks for a vector on VTL1's APIC of @vp, and makes the VP look at it when it is another one's. */
-void vtl_request_vtl1_interrupt(struct vtl_vp *target, const struct vtl_vp *self, uint8_t vector, bool auto_eoi);
+void vtl_request_vtl1_interrupt(struct vtl_vp *target, const struct vtl_vp *self, uint8_t vector,
+                                bool auto_eoi);

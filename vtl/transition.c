@@ -24,17 +24,26 @@ static struct hv_vp_assist_page *assist_page(struct vtl_vp *vp) {
 static struct kvm_segment segment_of(const struct hv_x64_segment_register *s) {
         uint16_t a = s->attributes;
 
-        return (struct kvm_segment) { .base = s->base, .limit = s->limit, .selector = s->selector,
-                                      .type = a & 0xf, .s = a >> 4 & 1, .dpl = a >> 5 & 3,
-                                      .present = a >> 7 & 1, .avl = a >> 12 & 1, .l = a >> 13 & 1,
-                                      .db = a >> 14 & 1, .g = a >> 15 & 1, .unusable = !(a >> 7 & 1) };
+        return (struct kvm_segment){ .base = s->base,
+                                     .limit = s->limit,
+                                     .selector = s->selector,
+                                     .type = a & 0xf,
+                                     .s = a >> 4 & 1,
+                                     .dpl = a >> 5 & 3,
+                                     .present = a >> 7 & 1,
+                                     .avl = a >> 12 & 1,
+                                     .l = a >> 13 & 1,
+                                     .db = a >> 14 & 1,
+                                     .g = a >> 15 & 1,
+                                     .unusable = !(a >> 7 & 1) };
 }
 
 /* VTL1's registers from the context of EnableVpVtl; the rest of its private state is at reset (vsm.md 5.2). */
 int vtl_apply_context(struct vtl_vp *vp) {
         struct vtl_partition *p = vp->partition;
         const struct hv_initial_vp_context *c = &vp->context;
-        struct plane_msr pat = { .index = 0x277, .value = c->msr_cr_pat ? c->msr_cr_pat : PAT_RESET };
+        struct plane_msr pat = { .index = 0x277,
+                                 .value = c->msr_cr_pat ? c->msr_cr_pat : PAT_RESET };
         struct kvm_sregs s;
         struct kvm_regs regs;
         int r;
@@ -51,12 +60,12 @@ int vtl_apply_context(struct vtl_vp *vp) {
         s.tr = segment_of(&c->tr);
         s.ldt = segment_of(&c->ldtr);
         if (!s.tr.present)
-                s.tr = (struct kvm_segment) { .limit = 0xffff, .type = 0xb, .present = 1 };
+                s.tr = (struct kvm_segment){ .limit = 0xffff, .type = 0xb, .present = 1 };
         s.tr.type |= 2; /* a CPU runs on a busy TSS only */
         s.tr.s = 0;
         s.tr.unusable = 0;
-        s.idt = (struct kvm_dtable) { .base = c->idtr.base, .limit = c->idtr.limit };
-        s.gdt = (struct kvm_dtable) { .base = c->gdtr.base, .limit = c->gdtr.limit };
+        s.idt = (struct kvm_dtable){ .base = c->idtr.base, .limit = c->idtr.limit };
+        s.gdt = (struct kvm_dtable){ .base = c->gdtr.base, .limit = c->gdtr.limit };
         s.cr0 = c->cr0 | 0x10; /* ET is fixed to 1 */
         s.cr3 = c->cr3;
         s.cr4 = c->cr4;
@@ -187,7 +196,9 @@ int vtl_inject_ud(struct vtl_vp *vp, unsigned offset) {
 }
 
 int vtl_inject_gp(struct vtl_vp *vp) {
-        struct plane_injection inj = { .kind = PLANE_INJECT_EXCEPTION, .vector = X86_GP, .has_error_code = 1 };
+        struct plane_injection inj = { .kind = PLANE_INJECT_EXCEPTION,
+                                       .vector = X86_GP,
+                                       .has_error_code = 1 };
 
         return vtl_op(vp->partition, inject, vp->active_vtl, &inj);
 }
