@@ -434,6 +434,7 @@ static void test_far_transfers(void **state) {
         tiny_put64(g, 0x100000, (uint64_t) TINY_GATE << 32);
         /* through a call gate */
         expect(g, "ff18", "r100000+6 R8060+8 R8068+8 R8008+8 w1fff8+8 w1fff0+8");
+        expect(g, "ff28", "r100000+6 R8060+8 R8068+8 R8008+8"); /* jmp pushes nothing */
         tiny_put64(g, TINY_STACK + 8, TINY_CS64);
         expect(g, "48cb", "r20000+8 r20008+8 R8008+8"); /* retfq */
         tiny_put64(g, TINY_STACK + 8, TINY_USER_CS64);
