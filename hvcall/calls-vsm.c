@@ -19,7 +19,8 @@ int hvcall_enable_partition_vtl(struct hv_call_ctx *c) {
                 return HV_STATUS_INVALID_PARAMETER;
         if (in->partition_id != HV_PARTITION_ID_SELF)
                 return HV_STATUS_INVALID_PARTITION_ID;
-        /* One VTL above the first, without MBEC, shadow stacks or HVPT: nothing of that can be enforced here. */
+        /* One VTL above the first, without MBEC, shadow stacks or HVPT: nothing of that can be
+         * enforced here. */
         if (in->target_vtl != 1 || in->flags != 0)
                 return HV_STATUS_INVALID_PARAMETER;
         if (!p->config.allow_vtl1) {
@@ -55,7 +56,8 @@ int hvcall_enable_vp_vtl(struct hv_call_ctx *c) {
         target = &p->vps[index];
         if (target->enabled_vtls & 2u)
                 return HV_STATUS_VTL_ALREADY_ENABLED;
-        /* From VTL0 only the first VP, and only for itself; from then on VTL1 decides (vsm.md 5.1). */
+        /* From VTL0 only the first VP, and only for itself; from then on VTL1 decides (vsm.md 5.1).
+         */
         if (vp->active_vtl == 0 && (p->vp_vtl1_enabled || target != vp))
                 return HV_STATUS_ACCESS_DENIED;
 
@@ -74,8 +76,8 @@ int hvcall_enable_vp_vtl(struct hv_call_ctx *c) {
 }
 
 /*
- * TargetVtl of ModifyVtlProtectionMask names the VTL that imposes the mask; some clients name the one restricted.
- * Both mean the same here (vsm.md 3.1, 11.5).
+ * TargetVtl of ModifyVtlProtectionMask names the VTL that imposes the mask; some clients name the
+ * one restricted. Both mean the same here (vsm.md 3.1, 11.5).
  */
 static int check_target(const struct vtl_vp *vp, uint8_t input_vtl) {
         unsigned target = input_vtl & HV_INPUT_VTL_TARGET_MASK;
@@ -95,7 +97,8 @@ static bool protectable(const struct vtl_partition *p, uint64_t gpn) {
 
 #define BATCH_RANGES 256u
 
-/* Elements from @first on that merge into at most BATCH_RANGES runs. Return: the element after the last. */
+/* Elements from @first on that merge into at most BATCH_RANGES runs. Return: the element after the
+ * last. */
 static uint16_t make_ranges(const hv_gpa_page_number *list, uint16_t first, uint16_t count,
                             uint32_t access, struct plane_range ranges[BATCH_RANGES],
                             size_t *ret_n) {
@@ -136,7 +139,8 @@ static int put_back(struct vtl_partition *p, const struct plane_range *ranges, s
         return HV_STATUS_INSUFFICIENT_MEMORY;
 }
 
-/* The whole list at once: all page numbers are checked first, neighbours share one change of the mapping. */
+/* The whole list at once: all page numbers are checked first, neighbours share one change of the
+ * mapping. */
 int hvcall_modify_protection_prepare(struct hv_call_ctx *c, uint16_t *ret_done) {
         const struct hv_input_modify_vtl_protection_mask *in = c->input;
         const hv_gpa_page_number *list = c->list_in;

@@ -14,7 +14,8 @@
 #define XSAVE_BV_OFFSET 512
 #define XSTATE_SSE 2ull
 
-/* Parameters must lie in RAM, not on an overlay page, with the caller's rights; else the input is invalid. */
+/* Parameters must lie in RAM, not on an overlay page, with the caller's rights; else the input is
+ * invalid. */
 static int memory_status(const struct vtl_vp *vp, uint64_t gpa, int r) {
         if (r == -EFAULT || r == -EACCES ||
             vtl_overlay_find(vp->partition, vp->active_vtl, gpa >> HV_PAGE_SHIFT))
@@ -94,7 +95,8 @@ static struct call_registers load_registers(const struct kvm_regs *r) {
         return (struct call_registers){ r->rax, r->rbx, r->rcx, r->rdx, r->rsi, r->rdi, r->r8 };
 }
 
-/* Only what the call's ABI changed: registers that a call wrote by name are in the control page already. */
+/* Only what the call's ABI changed: registers that a call wrote by name are in the control page
+ * already. */
 static void store_registers(struct kvm_regs *r, const struct call_registers *before,
                             const struct call_registers *after) {
         if (after->rax != before->rax)

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * Log lines to stderr, with the "<N>" prefix that the journal understands when stderr is not a terminal.
- * Strings that come from a peer or a guest are escaped by the caller's use of log_escape().
+ * Log lines to stderr, with the "<N>" prefix that the journal understands when stderr is not a
+ * terminal. Strings that come from a peer or a guest are escaped by the caller's use of
+ * log_escape().
  */
 
 #include <stdbool.h>

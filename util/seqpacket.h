@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * SOCK_SEQPACKET sockets with file descriptors: one call per message, and no way to lose a descriptor.
+ * SOCK_SEQPACKET sockets with file descriptors: one call per message, and no way to lose a
+ * descriptor.
  */
 
 #include <stddef.h>
@@ -15,7 +16,8 @@
  * seqpacket_listen() - a listening socket at a path
  * @path: where; a stale socket there, which nobody listens on, is replaced
  *
- * Return: the descriptor, -EADDRINUSE when somebody listens there, -ENAMETOOLONG, or another negative errno.
+ * Return: the descriptor, -EADDRINUSE when somebody listens there, -ENAMETOOLONG, or another
+ * negative errno.
  */
 int seqpacket_listen(const char *path);
 
@@ -53,8 +55,9 @@ int seqpacket_send(int fd, const void *buf, size_t len, const int *fds, size_t n
  * @n_fds: in: room in @fds; out: how many came, 0 on any failure
  * @flags: MSG_DONTWAIT or 0
  *
- * Return: the length of the message, 0 at the end of the stream, -EMSGSIZE for a message longer than @len, -EBADF for
- * more descriptors than there is room for (in both cases everything received is closed), or another negative errno.
+ * Return: the length of the message, 0 at the end of the stream, -EMSGSIZE for a message longer
+ * than @len, -EBADF for more descriptors than there is room for (in both cases everything received
+ * is closed), or another negative errno.
  */
 ssize_t seqpacket_recv(int fd, void *buf, size_t len, int *fds, size_t *n_fds, int flags);
 

@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * Small helpers without domain knowledge: ownership (cleanup attributes), sizes, byte order free copies.
+ * Small helpers without domain knowledge: ownership (cleanup attributes), sizes, byte order free
+ * copies.
  */
 
 #include <errno.h>

@@ -31,7 +31,8 @@ static void take_error_text(struct attach_client *c, const char *text, size_t n)
         c->error[o] = '\0';
 }
 
-static int check_reply(struct attach_client *c, const struct vtl_message *h, size_t n, uint16_t command) {
+static int check_reply(struct attach_client *c, const struct vtl_message *h, size_t n,
+                       uint16_t command) {
         if (n < sizeof(*h) || h->size != n || h->id != c->last_id || h->command != command ||
             (h->flags & VTL_MESSAGE_TYPE_MASK) != VTL_MESSAGE_REPLY)
                 return fail(c, -EPROTO, "vtld's answer is malformed");
@@ -41,9 +42,10 @@ static int check_reply(struct attach_client *c, const struct vtl_message *h, siz
         return h->error > 0 && h->error < 4096 ? -(int) h->error : -EPROTO;
 }
 
-/* One command and its reply: exactly @reply_len bytes of payload, and a descriptor when @ret_fd is given. */
-static int transact(struct attach_client *c, uint16_t command, const void *payload, size_t len, const int *fds,
-                    size_t n_fds, void *reply, size_t reply_len, int *ret_fd) {
+/* One command and its reply: exactly @reply_len bytes of payload, and a descriptor when @ret_fd is
+ * given. */
+static int transact(struct attach_client *c, uint16_t command, const void *payload, size_t len,
+                    const int *fds, size_t n_fds, void *reply, size_t reply_len, int *ret_fd) {
         union {
                 struct vtl_message header;
                 uint8_t bytes[VTL_MESSAGE_MAX];
@@ -167,8 +169,9 @@ int attach_client_attach(struct attach_client *c, const struct attach_params *p)
                 };
                 fds[3 + i] = p->regions[i].fd;
         }
-        return transact(c, VTL_COMMAND_ATTACH, &m, sizeof(m.a) + p->n_regions * sizeof(m.a.regions[0]), fds,
-                        3 + p->n_regions, NULL, 0, NULL);
+        return transact(c, VTL_COMMAND_ATTACH, &m,
+                        sizeof(m.a) + p->n_regions * sizeof(m.a.regions[0]), fds, 3 + p->n_regions,
+                        NULL, 0, NULL);
 }
 
 int attach_client_vp(struct attach_client *c, unsigned index, int kick_fd) {

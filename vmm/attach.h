@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The VMM's side of the attach protocol, vtl-protocol(7). Calls block until vtld answers or a deadline passes; none
- * is meant for a vCPU's hot path. A client is used by one thread at a time.
+ * The VMM's side of the attach protocol, vtl-protocol(7). Calls block until vtld answers or a
+ * deadline passes; none is meant for a vCPU's hot path. A client is used by one thread at a time.
  */
 
 #include <stdbool.h>
@@ -30,7 +30,8 @@ struct attach_params {
         bool kernel_apic_msrs;
         int vm_fd;      /* the KVM VM; vtld looks at it and closes its copy */
         int control_fd; /* a memfd of exactly vtl_control_size(vps) bytes, sealed SHRINK and GROW */
-        int overlay_fd; /* a memfd of exactly vtl_overlay_pages(vps) pages, sealed SHRINK and GROW */
+        int overlay_fd; /* a memfd of exactly vtl_overlay_pages(vps) pages, sealed SHRINK and GROW
+                         */
         const struct attach_region *regions;
         size_t n_regions;
 };
@@ -46,11 +47,13 @@ struct attach_started {
  * @path: the attach socket
  * @ret: the client
  *
- * Return: 0, -EPROTONOSUPPORT when vtld speaks another version, -ETIMEDOUT, or another negative errno.
+ * Return: 0, -EPROTONOSUPPORT when vtld speaks another version, -ETIMEDOUT, or another negative
+ * errno.
  */
 int attach_client_connect(const char *path, struct attach_client **ret);
 
-/* As attach_client_connect(), over a connected socket that becomes the client's, also on failure. */
+/* As attach_client_connect(), over a connected socket that becomes the client's, also on failure.
+ */
 int attach_client_new(int fd, struct attach_client **ret);
 
 struct attach_client *attach_client_free(struct attach_client *c);
@@ -78,7 +81,8 @@ int attach_client_vp(struct attach_client *c, unsigned index, int kick_fd);
  */
 int attach_client_start(struct attach_client *c, struct attach_started *ret);
 
-/* The VM is no longer served; its vCPUs must not run any more. The client can attach another one. */
+/* The VM is no longer served; its vCPUs must not run any more. The client can attach another one.
+ */
 int attach_client_detach(struct attach_client *c);
 int attach_client_pause(struct attach_client *c);
 int attach_client_continue(struct attach_client *c);

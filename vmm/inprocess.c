@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The engine in the VMM's own process: for vtlrun --engine=in-process, tests and benchmarks. No policy, no bus. */
+/* The engine in the VMM's own process: for vtlrun --engine=in-process, tests and benchmarks. No
+ * policy, no bus. */
 
 #include <sys/ioctl.h>
 

@@ -21,7 +21,8 @@ struct vtlvmm_vcpu {
         unsigned index;
         int kick_read;
         bool started;     /* its thread has been set up */
-        bool to_boundary; /* the pending instruction is to be finished, then the engine wants to know */
+        bool to_boundary; /* the pending instruction is to be finished, then the engine wants to
+                             know */
         bool irq_window;
         bool waiting;       /* VTL1 is halted */
         bool shown;         /* the last exit was VTL1's, shown through VTL0's kvm_run */

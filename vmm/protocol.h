@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * The attach protocol between a VMM and vtld, vtl-protocol(7): one AF_UNIX SOCK_SEQPACKET connection per VM, one
- * message per packet, native byte order, file descriptors beside the message that names them. Every structure here is
- * wire format: fixed width, no padding, reserved fields zero.
+ * The attach protocol between a VMM and vtld, vtl-protocol(7): one AF_UNIX SOCK_SEQPACKET
+ * connection per VM, one message per packet, native byte order, file descriptors beside the message
+ * that names them. Every structure here is wire format: fixed width, no padding, reserved fields
+ * zero.
  */
 
 #include <stdint.h>
@@ -40,7 +41,8 @@ enum vtl_command {
 #define VTL_MESSAGE_TYPE_MASK 0x0fu
 #define VTL_MESSAGE_COMMAND 0x00u
 #define VTL_MESSAGE_REPLY 0x01u
-#define VTL_MESSAGE_ERROR 0x20u /* in a reply: error is an errno, the payload is a NUL-terminated text */
+#define VTL_MESSAGE_ERROR \
+        0x20u /* in a reply: error is an errno, the payload is a NUL-terminated text */
 
 struct vtl_message {
         uint16_t id;      /* chosen by who asks, echoed in the reply */
@@ -54,7 +56,8 @@ struct vtl_message {
 struct vtl_message_version {
         uint16_t major;
         uint16_t minor;
-        uint32_t control_version; /* VTL_CONTROL_VERSION: layout of the control memory, must be equal */
+        uint32_t control_version; /* VTL_CONTROL_VERSION: layout of the control memory, must be
+                                     equal */
         uint64_t commands;        /* reply: bit n set when command n is offered; command: 0 */
         uint32_t max_vps;         /* reply: limits; command: 0 */
         uint32_t max_regions;
@@ -64,7 +67,8 @@ struct vtl_message_version {
 
 /* vtl_message_attach.flags */
 #define VTL_ATTACH_PRECISE_FAULTS 0x1u   /* measured: a forbidden access shows its instruction */
-#define VTL_ATTACH_KERNEL_APIC_MSRS 0x2u /* KVM serves HV_X64_MSR_EOI, ICR and TPR of VTL0 itself */
+#define VTL_ATTACH_KERNEL_APIC_MSRS 0x2u /* KVM serves HV_X64_MSR_EOI, ICR and TPR of VTL0 itself \
+                                          */
 #define VTL_ATTACH_FLAGS_ALL 0x3u
 
 struct vtl_message_region {
@@ -74,12 +78,12 @@ struct vtl_message_region {
 };
 
 /*
- * ATTACH. The message ends after regions[n_regions]. Descriptors, in this order: the KVM VM, the control memory, the
- * overlay memory, then one memfd per region.
+ * ATTACH. The message ends after regions[n_regions]. Descriptors, in this order: the KVM VM, the
+ * control memory, the overlay memory, then one memfd per region.
  */
 struct vtl_message_attach {
-        uint8_t uuid[16];                 /* in the order of its text form */
-        char name[VTL_ATTACH_NAME_SIZE];  /* UTF-8, not empty, NUL-terminated, zeroes behind */
+        uint8_t uuid[16];                /* in the order of its text form */
+        char name[VTL_ATTACH_NAME_SIZE]; /* UTF-8, not empty, NUL-terminated, zeroes behind */
         uint32_t vps;
         uint32_t n_regions;
         uint32_t flags;
@@ -98,7 +102,8 @@ struct vtl_message_vp {
 /* vtl_message_started.flags */
 #define VTL_STARTED_VTL1_ALLOWED 0x1u
 
-/* START, the reply; the command has no payload. One descriptor: the VMM's end of the worker link. */
+/* START, the reply; the command has no payload. One descriptor: the VMM's end of the worker link.
+ */
 struct vtl_message_started {
         uint32_t flags;
         uint32_t worker_pid; /* as seen by vtld; for messages to people */
@@ -111,5 +116,6 @@ _Static_assert(sizeof(struct vtl_message_attach) == 360, "wire format");
 _Static_assert(sizeof(struct vtl_message_vp) == 8, "wire format");
 _Static_assert(sizeof(struct vtl_message_started) == 8, "wire format");
 _Static_assert(sizeof(struct vtl_message) + sizeof(struct vtl_message_attach) +
-                       VTL_ATTACH_REGIONS_MAX * sizeof(struct vtl_message_region) <=
-               VTL_MESSAGE_MAX, "the longest ATTACH fits a message");
+                               VTL_ATTACH_REGIONS_MAX * sizeof(struct vtl_message_region) <=
+                       VTL_MESSAGE_MAX,
+               "the longest ATTACH fits a message");

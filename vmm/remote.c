@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The engine in vtld's worker: attaching, handing over exits, and noticing that the worker is gone. */
+/* The engine in vtld's worker: attaching, handing over exits, and noticing that the worker is gone.
+ */
 
 #include <poll.h>
 #include <stdio.h>

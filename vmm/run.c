@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * In place of ioctl(KVM_RUN): runs the active plane, does the hot path itself, takes what is the engine's to the
- * engine, and shows the VMM only what is the VMM's.
+ * In place of ioctl(KVM_RUN): runs the active plane, does the hot path itself, takes what is the
+ * engine's to the engine, and shows the VMM only what is the VMM's.
  */
 
 #define _GNU_SOURCE
@@ -33,8 +33,9 @@ static int set_signal_mask(struct vtlvmm_vcpu *c, const sigset_t *mask) {
 }
 
 /*
- * The kick: somebody writes to the VP's pipe, the kernel signals this thread, the signal is blocked everywhere but in
- * KVM_RUN. So one that comes at any other time makes the next KVM_RUN return at once, at an instruction boundary.
+ * The kick: somebody writes to the VP's pipe, the kernel signals this thread, the signal is blocked
+ * everywhere but in KVM_RUN. So one that comes at any other time makes the next KVM_RUN return at
+ * once, at an instruction boundary.
  */
 static int set_up_thread(struct vtlvmm_vcpu *c) {
         struct f_owner_ex owner = { .type = F_OWNER_TID, .pid = (pid_t) syscall(SYS_gettid) };
@@ -142,7 +143,8 @@ static enum owner classify_io(struct vtlvmm_vcpu *c, struct kvm_run *run, struct
 static enum owner classify_mmio(struct vtlvmm_vcpu *c, struct kvm_run *run, struct vtl_exit *e) {
         uint64_t gpa = run->mmio.phys_addr;
 
-        /* RAM that KVM emulates an access to, or VTL1's APIC: never the VMM's (design section 6). */
+        /* RAM that KVM emulates an access to, or VTL1's APIC: never the VMM's (design section 6).
+         */
         if (!plane_stock_ram(&c->vtlvmm->planes, gpa) &&
             !(e->plane == 1 &&
               gpa >> HV_PAGE_SHIFT == run->s.regs.sregs.apic_base >> HV_PAGE_SHIFT))
@@ -296,8 +298,8 @@ static int stop(struct vtlvmm_vcpu *c) {
 }
 
 /*
- * Serves one exit that is the engine's. Return: 1 to go on running, 0 when the exit is the VMM's after all, or a
- * negative errno for the VMM.
+ * Serves one exit that is the engine's. Return: 1 to go on running, 0 when the exit is the VMM's
+ * after all, or a negative errno for the VMM.
  */
 static int serve_exit(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
         for (;;) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What every image needs: the memory map, the tables a PC's firmware leaves behind (BIOS data area, MultiProcessor
- * specification 1.4 table), the boot GDT and page tables, and the choice of the loader.
+ * What every image needs: the memory map, the tables a PC's firmware leaves behind (BIOS data area,
+ * MultiProcessor specification 1.4 table), the boot GDT and page tables, and the choice of the
+ * loader.
  */
 
 #include <stdarg.h>
@@ -189,8 +190,8 @@ static size_t mp_add_interrupts(uint8_t *table, size_t at, uint8_t ioapic_id) {
         return at;
 }
 
-/* Without ACPI tables this is how Linux finds more than one processor. Interrupts go one to one to the I/O APIC's pins,
-   which is KVM's own default routing. */
+/* Without ACPI tables this is how Linux finds more than one processor. Interrupts go one to one to
+   the I/O APIC's pins, which is KVM's own default routing. */
 static void write_mp_table(uint8_t *low, unsigned vcpus) {
         struct mp_pointer pointer = { .signature = "_MP_", .length = 1, .revision = 4 };
         uint8_t *table = low + BOOT_MPTABLE_ADDR + sizeof(pointer);

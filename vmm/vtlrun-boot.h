@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * Boot images: from the bytes of a file to guest RAM and the state of the first CPU. No KVM here: the loaders work on
- * a buffer with the file and a buffer with the RAM, so that tests and the fuzzer run the very same code.
+ * Boot images: from the bytes of a file to guest RAM and the state of the first CPU. No KVM here:
+ * the loaders work on a buffer with the file and a buffer with the RAM, so that tests and the
+ * fuzzer run the very same code.
  *
  * Every image is hostile. All numbers of a file go through boot_span_fits(), which cannot overflow.
  */
@@ -30,7 +31,8 @@
 #define BOOT_MIN_RAM (2ull << 20)
 #define BOOT_MAX_TEXT 16384u /* longest command line or file name handed to a guest */
 
-/* Guest RAM: [0, low_size) behind @low; what lies above 4 GiB is never loaded to and has only a size. */
+/* Guest RAM: [0, low_size) behind @low; what lies above 4 GiB is never loaded to and has only a
+ * size. */
 struct boot_ram {
         uint8_t *low;
         uint64_t low_size;
@@ -84,7 +86,8 @@ struct boot_region {
 
 #define BOOT_MAX_REGIONS 5u
 
-/* The boot GDT; Linux fixes these selectors (Documentation/x86/boot.rst, "32-bit boot protocol"). */
+/* The boot GDT; Linux fixes these selectors (Documentation/x86/boot.rst, "32-bit boot protocol").
+ */
 #define BOOT_CS_SELECTOR 0x10u
 #define BOOT_DS_SELECTOR 0x18u
 #define BOOT_TSS_SELECTOR 0x20u

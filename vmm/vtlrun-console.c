@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The user's side of the UART: standard input and output, and the terminal's modes. A key sequence takes the place of
- * the interrupt key, which goes to the guest.
+ * The user's side of the UART: standard input and output, and the terminal's modes. A key sequence
+ * takes the place of the interrupt key, which goes to the guest.
  */
 
 #include <errno.h>
@@ -21,8 +21,8 @@
  * console_open() - take over standard input
  * @c: all zero
  *
- * A terminal is switched to unbuffered input without echo, but only if we are in its foreground: a background job
- * would be stopped. Output processing stays as it is.
+ * A terminal is switched to unbuffered input without echo, but only if we are in its foreground: a
+ * background job would be stopped. Output processing stays as it is.
  */
 void console_open(struct console *c) {
         struct termios t, *saved;
@@ -69,8 +69,8 @@ void console_close(struct console *c) {
  * @data: bytes
  * @n: how many
  *
- * Waits for the reader of our output, unless the machine is to end. An output that fails is lost: the guest has no way
- * to know, and a machine is not to die of its log reader.
+ * Waits for the reader of our output, unless the machine is to end. An output that fails is lost:
+ * the guest has no way to know, and a machine is not to die of its log reader.
  */
 void console_write(struct vm *vm, const uint8_t *data, unsigned n) {
         while (n > 0) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * CPUID of the guest: what KVM supports, with the leaves that describe one machine's topology rewritten for ours: one
- * package, one thread per core, APIC id = vCPU index.
+ * CPUID of the guest: what KVM supports, with the leaves that describe one machine's topology
+ * rewritten for ours: one package, one thread per core, APIC id = vCPU index.
  */
 
 #include <errno.h>
@@ -129,7 +129,8 @@ static struct kvm_cpuid2 *get_supported(int kvm_fd) {
 
 static unsigned physical_bits(const struct kvm_cpuid2 *cpuid) {
         for (unsigned i = 0; i < cpuid->nent; i++)
-                if (cpuid->entries[i].function == LEAF_ADDRESS_SIZES && (cpuid->entries[i].eax & 0xff))
+                if (cpuid->entries[i].function == LEAF_ADDRESS_SIZES &&
+                    (cpuid->entries[i].eax & 0xff))
                         return cpuid->entries[i].eax & 0xff;
         return DEFAULT_PHYSICAL_BITS;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The I/O port table and the small devices behind it. What no row names reads as all ones and swallows writes, like an
- * ISA bus where nobody answers.
+ * The I/O port table and the small devices behind it. What no row names reads as all ones and
+ * swallows writes, like an ISA bus where nobody answers.
  */
 
 #include <string.h>
@@ -26,7 +26,8 @@
 #define KEYBOARD_STATUS_ABSENT 0x01u
 #define RESET_CPU 0x04u
 
-/* One range of ports. Accesses wider than @width are split into bytes for the following ports, as an ISA bus does. */
+/* One range of ports. Accesses wider than @width are split into bytes for the following ports, as
+ * an ISA bus does. */
 struct port_row {
         uint16_t base;
         uint16_t count;
@@ -51,7 +52,8 @@ static void uart_port_write(struct devices *d, unsigned offset, uint32_t value) 
         uart_write(d, offset, (uint8_t) value);
 }
 
-/* fw_cfg: items of up to 8 bytes, little-endian; everything behind an item's end and every unknown item reads 0. */
+/* fw_cfg: items of up to 8 bytes, little-endian; everything behind an item's end and every unknown
+ * item reads 0. */
 
 #define FW_CFG_SIGNATURE 0x554d4551u /* "QEMU" */
 #define FW_CFG_TRADITIONAL 1u        /* revision: selector and data port, no DMA */
@@ -176,8 +178,9 @@ static void cmos_init(struct devices *d, uint64_t low_size, uint64_t high_size) 
         cmos_put(d, CMOS_MEMORY_4G, MIN(high_size >> 16, 0xffffffull), 3);
 }
 
-/* Keyboard controller: none, but its reset line works. "Output full, input empty" makes a driver that looks for the
-   controller give up at once, and one that waits to send the reset command not wait at all. */
+/* Keyboard controller: none, but its reset line works. "Output full, input empty" makes a driver
+   that looks for the controller give up at once, and one that waits to send the reset command not
+   wait at all. */
 
 static uint32_t keyboard_read(struct devices *d, unsigned offset) {
         return KEYBOARD_STATUS_ABSENT;

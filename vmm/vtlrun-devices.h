@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * The devices of vtlrun's machine, all on I/O ports: UART, exit port, fw_cfg, CMOS clock, and what of the rest of a PC
- * an operating system looks for. They know nothing of KVM: interrupts, output and the end of the machine leave
- * through struct device_ops.
+ * The devices of vtlrun's machine, all on I/O ports: UART, exit port, fw_cfg, CMOS clock, and what
+ * of the rest of a PC an operating system looks for. They know nothing of KVM: interrupts, output
+ * and the end of the machine leave through struct device_ops.
  */
 
 #include <stdbool.h>

@@ -83,7 +83,8 @@ static int check_capabilities(struct vm *vm) {
         return 0;
 }
 
-/* A sealed memfd of small pages: what libvtlvmm asks for, so that another process may map it without fear of SIGBUS. */
+/* A sealed memfd of small pages: what libvtlvmm asks for, so that another process may map it
+ * without fear of SIGBUS. */
 static int create_ram(struct vm *vm) {
         uint64_t size = vm->config.memory;
 
@@ -158,7 +159,8 @@ static int create_machine(struct vm *vm) {
         if (r != 0)
                 return r;
 
-        /* Only KVM on Intel needs these two; elsewhere they are accepted or missing, and do nothing. */
+        /* Only KVM on Intel needs these two; elsewhere they are accepted or missing, and do
+         * nothing. */
         (void) ioctl(vm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
         (void) ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, TSS_ADDR);
 

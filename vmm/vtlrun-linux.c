@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Linux bzImage, boot protocol 2.06 and later (Documentation/arch/x86/boot.rst). The real-mode part is not run: the
- * kernel is entered at its 64-bit entry point where it has one, at its 32-bit entry point otherwise.
+ * Linux bzImage, boot protocol 2.06 and later (Documentation/arch/x86/boot.rst). The real-mode part
+ * is not run: the kernel is entered at its 64-bit entry point where it has one, at its 32-bit entry
+ * point otherwise.
  */
 
 #include <inttypes.h>
@@ -101,8 +102,9 @@ bool linux_probe(const struct boot_blob *image) {
                get(image->data, F_SIGNATURE, 4) == HEADER_SIGNATURE;
 }
 
-/* The memory that the kernel runs in: from where it is loaded to the end of what it needs before it reads the memory
-   map. A relocatable kernel moves itself to its preferred address, or to the next aligned one. */
+/* The memory that the kernel runs in: from where it is loaded to the end of what it needs before it
+   reads the memory map. A relocatable kernel moves itself to its preferred address, or to the next
+   aligned one. */
 static int check_run_range(const struct boot_blob *image, const struct boot_ram *ram,
                            unsigned version, struct linux_header *h,
                            struct boot_error *reterr_error) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Multiboot 1 images (Multiboot Specification 0.6.96): ELF32, ELF64 with a 32-bit entry point, and any other format
- * through the address fields of the header ("a.out kludge").
+ * Multiboot 1 images (Multiboot Specification 0.6.96): ELF32, ELF64 with a 32-bit entry point, and
+ * any other format through the address fields of the header ("a.out kludge").
  */
 
 #define _GNU_SOURCE
@@ -28,8 +28,8 @@
 #define INFO_MEMORY_MAP (1u << 6)
 #define INFO_LOADER_NAME (1u << 9)
 
-/* Where the information goes if the image leaves room there: above the BIOS data area and what real-mode code of
-   other processors usually takes. */
+/* Where the information goes if the image leaves room there: above the BIOS data area and what
+   real-mode code of other processors usually takes. */
 #define INFO_LOW_ADDR 0x9000u
 #define INFO_ALIGN 16u
 #define MODULE_ALIGN 4096u

@@ -88,8 +88,8 @@ const struct device_ops vm_device_ops = {
         .stop = device_stop,
 };
 
-/* Serves one port access of possibly many elements (INS, OUTS). The count and the place of the data come from KVM,
-   but are checked all the same: the page is shared memory. */
+/* Serves one port access of possibly many elements (INS, OUTS). The count and the place of the data
+   come from KVM, but are checked all the same: the page is shared memory. */
 static void handle_io(struct vcpu *vcpu) {
         struct vm *vm = vcpu->vm;
         struct kvm_run *run = vcpu->run;

@@ -49,8 +49,8 @@ enum {
 
 #define DIVISOR_9600 12u
 
-/* A guest that reads LSR so often without sending is waiting for input. One that only waits for the transmitter
-   sees it empty at the first read. */
+/* A guest that reads LSR so often without sending is waiting for input. One that only waits for the
+   transmitter sees it empty at the first read. */
 #define POLLS_OF_A_READER 16u
 
 void uart_init(struct uart *u) {
@@ -82,8 +82,8 @@ static void update_irq(struct devices *d) {
                   (u->mcr & MCR_OUT2) && !(u->mcr & MCR_LOOP) && pending_interrupt(u) != IIR_NONE);
 }
 
-/* Whether the guest reads what is received: by interrupt, as far as that reaches a CPU (drivers switch IER bits on and
-   off while they look for the device), or by polling. */
+/* Whether the guest reads what is received: by interrupt, as far as that reaches a CPU (drivers
+   switch IER bits on and off while they look for the device), or by polling. */
 static bool is_listening(const struct uart *u) {
         return u->polled || ((u->ier & IER_RECEIVE) && (u->mcr & MCR_OUT2) && !(u->mcr & MCR_LOOP));
 }
@@ -118,8 +118,8 @@ static uint8_t pop(struct devices *d) {
  * uart_room() - how many bytes uart_receive() may be given now
  * @u: the UART
  *
- * Zero before the guest has shown that it reads: input that is there from the start (a pipe) would otherwise be lost
- * when the guest's driver clears the FIFO.
+ * Zero before the guest has shown that it reads: input that is there from the start (a pipe) would
+ * otherwise be lost when the guest's driver clears the FIFO.
  */
 unsigned uart_room(const struct uart *u) {
         unsigned room = u->fifo_enabled ? UART_FIFO_SIZE : 1;
@@ -202,7 +202,8 @@ static void transmit(struct devices *d, uint8_t byte) {
         struct uart *u = &d->uart;
 
         u->polls = 0;
-        /* The interrupt goes away with the write and comes back at once: the controller needs to see the edge. */
+        /* The interrupt goes away with the write and comes back at once: the controller needs to
+         * see the edge. */
         u->thr_pending = false;
         update_irq(d);
         if (u->mcr & MCR_LOOP)
@@ -222,8 +223,8 @@ static void write_fcr(struct uart *u, uint8_t value) {
         static const uint8_t triggers[] = { 1, 4, 8, 14 };
         bool enable = (value & FCR_ENABLE) != 0;
 
-        /* Hardware also empties them when they are switched on; here that would lose the first byte of waiting
-           input, because Linux enables the interrupt before. */
+        /* Hardware also empties them when they are switched on; here that would lose the first byte
+           of waiting input, because Linux enables the interrupt before. */
         if ((u->fifo_enabled && !enable) || (value & FCR_CLEAR_RECEIVE))
                 u->fifo_count = 0;
         u->fifo_enabled = enable;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The seam between vtlrun and libvtlvmm. With --plain, none of it is used and the only call left is KVM_RUN.
+ * The seam between vtlrun and libvtlvmm. With --plain, none of it is used and the only call left is
+ * KVM_RUN.
  */
 
 #include <errno.h>
@@ -91,14 +92,9 @@ void vm_print_stats(struct vm *vm) {
                 size_t offset;
         } counters[] = {
 #define COUNTER(field) { #field, offsetof(struct vtl_vp_stats, field) }
-                COUNTER(vtl_calls),
-                COUNTER(vtl_returns),
-                COUNTER(fast_switches),
-                COUNTER(interrupt_entries),
-                COUNTER(hypercalls),
-                COUNTER(intercepts),
-                COUNTER(engine_exits),
-                COUNTER(vcpu_ioctls),
+                COUNTER(vtl_calls),         COUNTER(vtl_returns), COUNTER(fast_switches),
+                COUNTER(interrupt_entries), COUNTER(hypercalls),  COUNTER(intercepts),
+                COUNTER(engine_exits),      COUNTER(vcpu_ioctls),
 #undef COUNTER
         };
 
@@ -108,8 +104,9 @@ void vm_print_stats(struct vm *vm) {
                 size_t n = 0;
 
                 for (size_t k = 0; k < ARRAY_SIZE(counters); k++)
-                        n += (size_t) snprintf(text + n, sizeof(text) - n, " %s=%" PRIu64, counters[k].name,
-                                               *(const uint64_t *) ((const char *) &s + counters[k].offset));
+                        n += (size_t) snprintf(
+                                text + n, sizeof(text) - n, " %s=%" PRIu64, counters[k].name,
+                                *(const uint64_t *) ((const char *) &s + counters[k].offset));
                 say("processor %u:%s", i, text);
         }
 }

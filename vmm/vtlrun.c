@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * vtlrun: the reference VMM of vtld. Options, files and the main thread's loop; the machine is in the other files.
+ * vtlrun: the reference VMM of vtld. Options, files and the main thread's loop; the machine is in
+ * the other files.
  */
 
 #define _GNU_SOURCE
@@ -51,7 +52,7 @@ struct arguments {
         const char *append;
         unsigned timeout; /* seconds, 0 for none */
         bool stats;
-        bool done;        /* --help or --version has been answered */
+        bool done; /* --help or --version has been answered */
 };
 
 struct file {

@@ -222,7 +222,8 @@ static int set_up_planes(struct vtlvmm *v) {
         return r;
 }
 
-/* Both a plain store and a plain load to a closed page come as EFAULT with RIP at the instruction. */
+/* Both a plain store and a plain load to a closed page come as EFAULT with RIP at the instruction.
+ */
 static bool faults_are_precise(int kvm_fd) {
         static const enum probe_access tried[] = { PROBE_STORE, PROBE_LOAD };
         struct probe_result result;

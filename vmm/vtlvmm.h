@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * libvtlvmm: what a VMM links to give its KVM guest virtual trust levels. It takes the fds, memory slots and CPUID the
- * VMM already has, at any time before the vCPUs first run, and then stands in for ioctl(KVM_RUN). What it takes for
- * itself is listed in libvtlvmm(3).
+ * libvtlvmm: what a VMM links to give its KVM guest virtual trust levels. It takes the fds, memory
+ * slots and CPUID the VMM already has, at any time before the vCPUs first run, and then stands in
+ * for ioctl(KVM_RUN). What it takes for itself is listed in libvtlvmm(3).
  */
 
 #include <stddef.h>
@@ -22,8 +22,8 @@ struct vtlvmm_vcpu;
 /**
  * struct vtlvmm_options - how to make a struct vtlvmm
  * @size: sizeof(struct vtlvmm_options), so that members can be added
- * @signal: the real-time signal the library may use in VP threads; 0 for SIGRTMAX - 3. Blocked by the library in each
- *          VP thread, let in only by KVM_SET_SIGNAL_MASK.
+ * @signal: the real-time signal the library may use in VP threads; 0 for SIGRTMAX - 3. Blocked by
+ * the library in each VP thread, let in only by KVM_SET_SIGNAL_MASK.
  * @uuid: the VM's UUID, 16 bytes; shown on the bus, matched by policy
  * @name: the VM's name, NULL for none
  */
@@ -41,14 +41,16 @@ struct vtlvmm_options {
  * @options: see above
  * @ret: the object
  *
- * Return: 0; -ENOTSUP when this KVM lacks something needed (vtlvmm_error() says what); -EINVAL; -ENOMEM.
+ * Return: 0; -ENOTSUP when this KVM lacks something needed (vtlvmm_error() says what); -EINVAL;
+ * -ENOMEM.
  */
 int vtlvmm_new(int kvm_fd, int vm_fd, const struct vtlvmm_options *options, struct vtlvmm **ret);
 
 /** vtlvmm_free() - undo vtlvmm_new(); no vCPU may be in vtlvmm_run(). Return: NULL. */
 struct vtlvmm *vtlvmm_free(struct vtlvmm *v);
 
-/** vtlvmm_error() - the last failure of this object in words, never NULL; valid until the next call */
+/** vtlvmm_error() - the last failure of this object in words, never NULL; valid until the next call
+ */
 const char *vtlvmm_error(const struct vtlvmm *v);
 
 /**
@@ -57,10 +59,12 @@ const char *vtlvmm_error(const struct vtlvmm *v);
  * @fd: the memfd behind it, or -1 for a slot that is not to be protectable
  * @fd_offset: where in @fd the slot begins
  *
- * Slots of 1 MiB and more must be shared memfds of 4 KiB pages sealed with F_SEAL_SHRINK. At vtlvmm_start() the slot
- * moves to a private view of the same memory; the VMM's own mapping stays as it is.
+ * Slots of 1 MiB and more must be shared memfds of 4 KiB pages sealed with F_SEAL_SHRINK. At
+ * vtlvmm_start() the slot moves to a private view of the same memory; the VMM's own mapping stays
+ * as it is.
  *
- * Return: 0; -EINVAL, -EBUSY (started), -ENOTSUP (hugepages, not sealed, not a memfd), -E2BIG (too many).
+ * Return: 0; -EINVAL, -EBUSY (started), -ENOTSUP (hugepages, not sealed, not a memfd), -E2BIG (too
+ * many).
  */
 int vtlvmm_add_memory(struct vtlvmm *v, const struct kvm_userspace_memory_region *slot, int fd,
                       uint64_t fd_offset);
@@ -70,7 +74,8 @@ int vtlvmm_add_memory(struct vtlvmm *v, const struct kvm_userspace_memory_region
  * @fd: the vCPU
  * @id: the id given to KVM_CREATE_VCPU, which is its APIC id
  * @run: its kvm_run, as the VMM mapped it
- * @cpuid: what the VMM gave (or would give) to KVM_SET_CPUID2; the library sets its own table made from it
+ * @cpuid: what the VMM gave (or would give) to KVM_SET_CPUID2; the library sets its own table made
+ * from it
  * @ret: the vCPU for vtlvmm_run()
  *
  * VP indices count from 0 in the order of these calls.
@@ -91,11 +96,13 @@ int vtlvmm_attach(struct vtlvmm *v, const char *socket_path);
 /**
  * vtlvmm_run() - in place of ioctl(vcpu_fd, KVM_RUN, 0)
  *
- * Runs the guest in whatever trust level it is. Returns as KVM_RUN does, with kvm_run filled in, but only for exits
- * that are the VMM's. An exit made in VTL1 is shown through the same kvm_run. Call it from one thread per vCPU.
+ * Runs the guest in whatever trust level it is. Returns as KVM_RUN does, with kvm_run filled in,
+ * but only for exits that are the VMM's. An exit made in VTL1 is shown through the same kvm_run.
+ * Call it from one thread per vCPU.
  *
- * Return: 0 with run->exit_reason; -1 with errno: EINTR as for KVM_RUN, EOWNERDEAD when vtld's worker is gone (the
- * guest must not go on), EIO when the engine gave up on the guest (vtlvmm_error() says why).
+ * Return: 0 with run->exit_reason; -1 with errno: EINTR as for KVM_RUN, EOWNERDEAD when vtld's
+ * worker is gone (the guest must not go on), EIO when the engine gave up on the guest
+ * (vtlvmm_error() says why).
  */
 int vtlvmm_run(struct vtlvmm_vcpu *vcpu);
 

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * The control memory: what the library in the VMM and the engine share, one header page and then a fixed number of
- * pages per VP. In the daemon form it is a sealed memfd, mapped by the VMM, the worker (both writable) and the broker
- * (read-only); in process it is plain memory. Neither side trusts it: each copies a field once, checks, then uses.
+ * The control memory: what the library in the VMM and the engine share, one header page and then a
+ * fixed number of pages per VP. In the daemon form it is a sealed memfd, mapped by the VMM, the
+ * worker (both writable) and the broker (read-only); in process it is plain memory. Neither side
+ * trusts it: each copies a field once, checks, then uses.
  *
  * Who writes: "L" the library, "E" the engine.
  */
@@ -51,11 +52,13 @@ enum vtl_exit_kind {
         VTL_EXIT_RDMSR,     /* msr */
         VTL_EXIT_WRMSR,     /* msr, data */
         VTL_EXIT_FAULT,     /* EFAULT: precise RIP, no address */
-        VTL_EXIT_MMIO, /* gpa, len, is_write, data: an emulated access to RAM or to VTL1's APIC page */
-        VTL_EXIT_HALT,       /* HLT of a plane without in-kernel APIC */
-        VTL_EXIT_TPR,        /* CR8 lowered */
+        VTL_EXIT_MMIO, /* gpa, len, is_write, data: an emulated access to RAM or to VTL1's APIC page
+                        */
+        VTL_EXIT_HALT, /* HLT of a plane without in-kernel APIC */
+        VTL_EXIT_TPR,  /* CR8 lowered */
         VTL_EXIT_IRQ_WINDOW, /* the plane can take an interrupt now */
-        VTL_EXIT_KICK, /* somebody wants the engine to look; the vCPU is at an instruction boundary */
+        VTL_EXIT_KICK, /* somebody wants the engine to look; the vCPU is at an instruction boundary
+                        */
         _VTL_EXIT_MAX,
 };
 
@@ -74,8 +77,9 @@ struct vtl_exit {
 };
 
 enum vtl_action_kind {
-        VTL_ACTION_RUN, /* enter the active plane */
-        VTL_ACTION_WAIT, /* the active plane is halted: wait for a kick, then come back with VTL_EXIT_KICK */
+        VTL_ACTION_RUN,      /* enter the active plane */
+        VTL_ACTION_WAIT,     /* the active plane is halted: wait for a kick, then come back with
+                                VTL_EXIT_KICK */
         VTL_ACTION_TO_VMM,   /* the exit is the VMM's after all */
         VTL_ACTION_SHUTDOWN, /* as a triple fault: the VMM gets KVM_EXIT_SHUTDOWN */
         VTL_ACTION_STOP,     /* the engine cannot go on with this guest: the VMM gets -1/EIO */
@@ -87,8 +91,8 @@ struct vtl_action {
         uint64_t data;       /* RDMSR value, MMIO load bytes */
         uint32_t msr_error;  /* RDMSR, WRMSR: inject #GP */
         uint32_t cr8;        /* kvm_run.cr8 for the active plane when it has no in-kernel APIC */
-        /* Finish the pending instruction only, then come back with VTL_EXIT_KICK. Exits of that instruction that are
-         * the VMM's go to it first (design "Rule of completion"). */
+        /* Finish the pending instruction only, then come back with VTL_EXIT_KICK. Exits of that
+         * instruction that are the VMM's go to it first (design "Rule of completion"). */
         uint32_t to_boundary;
 };
 
@@ -144,12 +148,12 @@ struct vtl_control_vp {
         uint32_t enabled_vtls;   /* E: bitmap */
         uint32_t switchable;     /* E: the library may do VTL call and return by itself */
         uint32_t suspended_vtls; /* E, L: planes suspended to run a more privileged one, bitmap */
-        uint32_t
-                pending_vtls; /* E: planes with a deliverable interrupt known to the engine, bitmap */
-        uint32_t halted;      /* E: the active plane waits */
-        uint32_t lapic_idle; /* E: nothing is requested in VTL1's APIC */
-        uint32_t vtl1_cr8;   /* L: CR8 of VTL1 when it last exited */
-        uint64_t vina;       /* E: VTL1's HvRegisterVsmVina */
+        uint32_t pending_vtls; /* E: planes with a deliverable interrupt known to the engine, bitmap
+                                */
+        uint32_t halted;       /* E: the active plane waits */
+        uint32_t lapic_idle;   /* E: nothing is requested in VTL1's APIC */
+        uint32_t vtl1_cr8;     /* L: CR8 of VTL1 when it last exited */
+        uint64_t vina;         /* E: VTL1's HvRegisterVsmVina */
         struct vtl_vp_stats stats;
 
         /* Mailbox. */
@@ -158,7 +162,8 @@ struct vtl_control_vp {
         _Atomic uint32_t library_sleeps;
         _Atomic uint32_t kicked; /* E: look at what is pending before the next entry */
 
-        /* The active plane's registers at the exit; E changes them and says so in regs_dirty (KVM_SYNC_X86_*). */
+        /* The active plane's registers at the exit; E changes them and says so in regs_dirty
+         * (KVM_SYNC_X86_*). */
         struct vtl_exit exit;
         struct vtl_action action;
         uint32_t regs_dirty;
@@ -183,8 +188,8 @@ struct vtl_control_header {
         uint64_t intercepts;
         uint64_t denied;         /* EnablePartitionVtl refused by policy */
         uint32_t precise_faults; /* L: measured at start */
-        uint32_t
-                stopped; /* E: the engine gave up on this guest, with a negative errno as its reason */
+        uint32_t stopped; /* E: the engine gave up on this guest, with a negative errno as its
+                             reason */
 };
 _Static_assert(sizeof(struct vtl_control_header) <= VTL_CONTROL_HEADER_SIZE, "the header page");
 

@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * CPUID as a guest with VTLs sees it: Hyper-V's leaves in, KVM's own out, and what the planes cannot carry hidden.
+ * CPUID as a guest with VTLs sees it: Hyper-V's leaves in, KVM's own out, and what the planes
+ * cannot carry hidden.
  */
 
 #include <linux/kvm.h>
@@ -25,8 +26,8 @@ void vtl_cpuid_leaf(uint32_t leaf, unsigned vps, unsigned phys_bits, uint32_t re
  * @vps: virtual processors of the partition
  * @ret: a new table, to be freed by the caller
  *
- * KVM's leaves (0x40000000-0x4fffffff, whatever they say) are replaced by Hyper-V's. CET, AMX and XFD are hidden: they
- * have state that does not cross between planes (kvm-findings D3).
+ * KVM's leaves (0x40000000-0x4fffffff, whatever they say) are replaced by Hyper-V's. CET, AMX and
+ * XFD are hidden: they have state that does not cross between planes (kvm-findings D3).
  *
  * Return: 0 or -ENOMEM.
  */

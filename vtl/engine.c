@@ -49,7 +49,8 @@ static int serve_nothing(struct vtl_vp *vp, const struct vtl_exit *e) {
         return 0;
 }
 
-/* Rows by exit kind. @boundary: the vCPU is between two instructions when the exit has been served. */
+/* Rows by exit kind. @boundary: the vCPU is between two instructions when the exit has been served.
+ */
 static const struct {
         int (*serve)(struct vtl_vp *vp, const struct vtl_exit *e);
         bool boundary;
@@ -66,8 +67,9 @@ static const struct {
 };
 
 /*
- * VTL1's interrupts. In VTL0: one that VTL1's TPR lets through preempts, whatever either level's RFLAGS.IF (vsm.md
- * 7.2). In VTL1: inject when the vCPU is ready for it, else ask for the moment when it is.
+ * VTL1's interrupts. In VTL0: one that VTL1's TPR lets through preempts, whatever either level's
+ * RFLAGS.IF (vsm.md 7.2). In VTL1: inject when the vCPU is ready for it, else ask for the moment
+ * when it is.
  */
 static int deliver(struct vtl_vp *vp, const struct vtl_exit *e, bool boundary) {
         struct vtl_partition *p = vp->partition;

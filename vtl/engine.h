@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Inside the engine: what its files call of each other. Everything here runs under the partition's lock, for the VP
- * whose exit is being served (p->current).
+ * Inside the engine: what its files call of each other. Everything here runs under the partition's
+ * lock, for the VP whose exit is being served (p->current).
  */
 
 #include <stdbool.h>
@@ -15,7 +15,8 @@
 #define X86_UD 6
 #define X86_GP 13
 
-/* msr.c: synthetic MSRs and, for VTL1, APIC_BASE and the x2APIC range. 0, 1 for #GP, or a negative errno. */
+/* msr.c: synthetic MSRs and, for VTL1, APIC_BASE and the x2APIC range. 0, 1 for #GP, or a negative
+ * errno. */
 int vtl_msr_read(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret);
 int vtl_msr_write(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value);
 /* An IPI that VTL1's APIC of @vp asks for. */

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * What a guest of Hyper-V can see, as numbers and layouts: status codes, call codes, MSRs, register names, pages and
- * messages. Names are the TLFS's. Free of any dependency, so that guests in tests/guests/ include it too.
+ * What a guest of Hyper-V can see, as numbers and layouts: status codes, call codes, MSRs, register
+ * names, pages and messages. Names are the TLFS's. Free of any dependency, so that guests in
+ * tests/guests/ include it too.
  */
 
 #include <stddef.h>

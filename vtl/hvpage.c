@@ -3,8 +3,8 @@
 #include "vtl/hvpage.h"
 
 /*
- * Each entry begins with ENDBR64 or ENDBR32, so that an indirect call reaches it with CET's branch tracking on. The
- * first one serves both modes: what is not its mode's ENDBR is a NOP.
+ * Each entry begins with ENDBR64 or ENDBR32, so that an indirect call reaches it with CET's branch
+ * tracking on. The first one serves both modes: what is not its mode's ENDBR is a NOP.
  */
 struct entry {
         uint8_t offset;

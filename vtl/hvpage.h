@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * The hypercall page. Its entries trap with `out imm8, al` on one of three ports instead of VMCALL, so the exit says
- * which entry it is before any register is read (design section 4). The page is the same in both VTLs.
+ * The hypercall page. Its entries trap with `out imm8, al` on one of three ports instead of VMCALL,
+ * so the exit says which entry it is before any register is read (design section 4). The page is
+ * the same in both VTLs.
  */
 
 #include <stdbool.h>
@@ -25,10 +26,11 @@ void hvpage_fill(uint8_t page[4096]);
 /**
  * hvpage_out_offset() - where in the page an `out` to one of the ports stands
  * @port: the port of the exit
- * @rip: RIP as KVM reported it: at the `out` on KVM-AMD, behind it where KVM emulates (kvm-findings 4)
+ * @rip: RIP as KVM reported it: at the `out` on KVM-AMD, behind it where KVM emulates (kvm-findings
+ * 4)
  *
- * Only the offset in the page is looked at: whoever runs at CPL 0 may make the call through the page anyway, so it is
- * no gain to issue the same `out` at the same offset of another page.
+ * Only the offset in the page is looked at: whoever runs at CPL 0 may make the call through the
+ * page anyway, so it is no gain to issue the same `out` at the same offset of another page.
  *
  * Return: the offset of the `out`, or -1 when no entry for this port has its `out` there.
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Accesses that VTL1 forbids: from what KVM says (EFAULT with a RIP, or an emulated access with a GPA) to the message
- * in VTL1's slot (vsm.md section 8).
+ * Accesses that VTL1 forbids: from what KVM says (EFAULT with a RIP, or an emulated access with a
+ * GPA) to the message in VTL1's slot (vsm.md section 8).
  */
 
 #include <cpuid.h>
@@ -68,8 +68,8 @@ static void fill_message(const struct vtl_vp *vp, const struct fault_access *f,
 }
 
 /*
- * Tells VTL1 and lets it preempt. A message that does not fit is dropped: VTL0's instruction faults again (8.5).
- * Return: whether VTL1 has been told.
+ * Tells VTL1 and lets it preempt. A message that does not fit is dropped: VTL0's instruction faults
+ * again (8.5). Return: whether VTL1 has been told.
  */
 static bool report(struct vtl_vp *vp, const struct fault_access *f) {
         struct hv_message message;
@@ -204,7 +204,8 @@ int vtl_serve_mmio(struct vtl_vp *vp, const struct vtl_exit *e) {
                         return r;
                 if (vtl_overlay_find(p, e->plane, e->gpa >> HV_PAGE_SHIFT) || e->plane == 1)
                         return vtl_inject_gp(vp);
-                /* RIP is past the instruction. Finish it, then tell VTL1; carry the store out if VTL1 allows it. */
+                /* RIP is past the instruction. Finish it, then tell VTL1; carry the store out if
+                 * VTL1 allows it. */
                 if (vp->n_stores == VTL_PENDING_STORES)
                         return -E2BIG;
                 vp->stores[vp->n_stores++] =
@@ -226,7 +227,8 @@ int vtl_serve_mmio(struct vtl_vp *vp, const struct vtl_exit *e) {
         if (r < 0)
                 return r;
         vp->ctl->exit.kind = VTL_EXIT_KICK; /* the vCPU is at an instruction boundary now */
-        /* The instruction tells what the exit does not: its length, its bytes, the linear address. */
+        /* The instruction tells what the exit does not: its length, its bytes, the linear address.
+         */
         r = find_access(vp, &found);
         if (r < 0)
                 return r;

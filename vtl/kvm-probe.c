@@ -7,7 +7,8 @@
 #include "vtl/kvm-probe.h"
 #include "util/util.h"
 
-/* The guest's memory: one 2 MiB page maps it all, in long mode, since some CPUs emulate real mode. */
+/* The guest's memory: one 2 MiB page maps it all, in long mode, since some CPUs emulate real mode.
+ */
 #define RAM_SIZE 0x10000u
 #define PML4_GPA 0x1000u
 #define PDPT_GPA 0x2000u
@@ -118,7 +119,9 @@ static int make_vcpu(struct guest *g, int kvm_fd) {
 }
 
 static int set_cpuid(struct guest *g, int kvm_fd) {
-        enum { ENTRIES = 256 };
+        enum {
+                ENTRIES = 256
+        };
         _cleanup_free_ struct kvm_cpuid2 *c = NULL;
 
         c = calloc(1, sizeof(*c) + ENTRIES * sizeof(c->entries[0]));
@@ -131,10 +134,16 @@ static int set_cpuid(struct guest *g, int kvm_fd) {
 }
 
 static int set_registers(struct guest *g) {
-        const struct kvm_segment code = { .limit = 0xffffffff, .selector = 8, .type = 11, .present = 1,
-                                          .s = 1, .l = 1, .g = 1 };
-        const struct kvm_segment data = { .limit = 0xffffffff, .selector = 16, .type = 3, .present = 1,
-                                          .s = 1, .db = 1, .g = 1 };
+        const struct kvm_segment code = {
+                .limit = 0xffffffff, .selector = 8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1
+        };
+        const struct kvm_segment data = { .limit = 0xffffffff,
+                                          .selector = 16,
+                                          .type = 3,
+                                          .present = 1,
+                                          .s = 1,
+                                          .db = 1,
+                                          .g = 1 };
         struct kvm_regs regs = {
                 .rip = CODE_GPA,
                 .rflags = 2,
@@ -160,7 +169,8 @@ static int set_registers(struct guest *g) {
         return 0;
 }
 
-/* After EFAULT: is nothing done, is RIP at the instruction, and does it go on when the page is opened? */
+/* After EFAULT: is nothing done, is RIP at the instruction, and does it go on when the page is
+ * opened? */
 static bool fault_is_precise(struct guest *g, enum probe_access access) {
         struct kvm_regs regs;
 
@@ -176,7 +186,8 @@ static bool fault_is_precise(struct guest *g, enum probe_access access) {
                 return g->run->exit_reason == KVM_EXIT_IO;
         if (g->run->exit_reason != KVM_EXIT_HLT || ioctl(g->vcpu, KVM_GET_REGS, &regs) < 0)
                 return false;
-        return access == PROBE_STORE ? g->ram[DATA_GPA] == DATA_STORED : (regs.rax & 0xff) == DATA_BEFORE;
+        return access == PROBE_STORE ? g->ram[DATA_GPA] == DATA_STORED
+                                     : (regs.rax & 0xff) == DATA_BEFORE;
 }
 
 static struct probe_result run(struct guest *g, enum probe_access access) {
@@ -196,7 +207,8 @@ static struct probe_result run(struct guest *g, enum probe_access access) {
         return result;
 }
 
-int probe_guest_run(int kvm_fd, enum probe_access access, struct probe_result *ret, const char **ret_what) {
+int probe_guest_run(int kvm_fd, enum probe_access access, struct probe_result *ret,
+                    const char **ret_what) {
         struct guest g = { .vm = -1, .vcpu = -1, .ram_fd = -1, .what = "memory" };
         int r;
 

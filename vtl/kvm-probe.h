@@ -15,10 +15,11 @@ enum probe_access {
 };
 
 enum probe_outcome {
-        PROBE_FAULT,     /* KVM_RUN fails with EFAULT, RIP at the instruction, nothing done; goes on when opened */
-        PROBE_MMIO,      /* KVM_EXIT_MMIO: the address is known, the instruction only partly */
+        PROBE_FAULT, /* KVM_RUN fails with EFAULT, RIP at the instruction, nothing done; goes on
+                        when opened */
+        PROBE_MMIO,  /* KVM_EXIT_MMIO: the address is known, the instruction only partly */
         PROBE_UNREPORTED, /* the access took place */
-        PROBE_OTHER,     /* an exit that tells nothing */
+        PROBE_OTHER,      /* an exit that tells nothing */
         _PROBE_OUTCOME_MAX,
 };
 
@@ -35,7 +36,8 @@ struct probe_result {
  *
  * Return: 0, or a negative errno with *@ret_what naming the call that failed.
  */
-int probe_guest_run(int kvm_fd, enum probe_access access, struct probe_result *ret, const char **ret_what);
+int probe_guest_run(int kvm_fd, enum probe_access access, struct probe_result *ret,
+                    const char **ret_what);
 
 /**
  * probe_guest_clock() - is the TSC one that guests can rely on?

@@ -268,7 +268,8 @@ static void lapic_send(struct lapic *l, struct lapic_ipi *ret) {
                 }
                 break;
         case LAPIC_DELIVERY_INIT:
-                /* INIT level de-assert: an arbitration ID matter of old processors, a no-op since */
+                /* INIT level de-assert: an arbitration ID matter of old processors, a no-op since
+                 */
                 if (level_triggered && !level_assert)
                         return;
                 break;
@@ -464,7 +465,8 @@ static bool lapic_base_write(struct lapic *l, uint64_t value) {
         const uint64_t mode = LAPIC_BASE_ENABLE | LAPIC_BASE_X2APIC;
         uint64_t old_mode = l->base_msr & mode, new_mode = value & mode;
 
-        /* Beside the mode nothing may change: not the address, not the BSP flag, no reserved bit. */
+        /* Beside the mode nothing may change: not the address, not the BSP flag, no reserved bit.
+         */
         if ((value ^ l->base_msr) & ~mode)
                 return false;
         if (new_mode == LAPIC_BASE_X2APIC)
@@ -480,7 +482,8 @@ static bool lapic_base_write(struct lapic *l, uint64_t value) {
         if (new_mode == 0)
                 lapic_reset_registers(l);
         else if (new_mode == mode) {
-                /* The logical ID is the ID's from now on, and ICR's destination has another format. */
+                /* The logical ID is the ID's from now on, and ICR's destination has another format.
+                 */
                 l->ldr = 0;
                 l->dfr = UINT32_MAX;
                 l->icr = (uint32_t) l->icr;

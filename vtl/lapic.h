@@ -2,12 +2,14 @@
 #pragma once
 
 /*
- * VTL1's local APIC. VTL0's is KVM's; a plane without in-kernel irqchip has this one, so that its state is exact,
- * inspectable and saveable. xAPIC page at APIC_BASE and x2APIC MSRs show the same registers.
+ * VTL1's local APIC. VTL0's is KVM's; a plane without in-kernel irqchip has this one, so that its
+ * state is exact, inspectable and saveable. xAPIC page at APIC_BASE and x2APIC MSRs show the same
+ * registers.
  *
- * What it is not: the timer does not run. Its registers (LVT entry, initial count, divide) keep what is written, the
- * current count reads 0 and no timer interrupt comes. Thermal, performance counter and LINT entries are stored too and
- * have no source: device interrupts are VTL0's. Only the error entry fires.
+ * What it is not: the timer does not run. Its registers (LVT entry, initial count, divide) keep
+ * what is written, the current count reads 0 and no timer interrupt comes. Thermal, performance
+ * counter and LINT entries are stored too and have no source: device interrupts are VTL0's. Only
+ * the error entry fires.
  */
 
 #include <stdbool.h>
@@ -99,8 +101,8 @@ void lapic_reset(struct lapic *l, uint32_t apic_id, bool bsp);
  * @vector: the vector; one below 16 is an error that ESR tells of
  * @auto_eoi: no EOI will be written; the latest request of a vector decides
  *
- * Return: whether the APIC took the request (a request already pending is merged with it); false when it is disabled,
- * by software or in APIC_BASE, or when the vector is below 16.
+ * Return: whether the APIC took the request (a request already pending is merged with it); false
+ * when it is disabled, by software or in APIC_BASE, or when the vector is below 16.
  */
 bool lapic_request(struct lapic *l, uint8_t vector, bool auto_eoi);
 
@@ -108,8 +110,8 @@ bool lapic_request(struct lapic *l, uint8_t vector, bool auto_eoi);
  * lapic_pending() - what would be delivered now, given TPR and ISR
  * @l: the APIC
  *
- * What was requested before software disabled the APIC stays deliverable (SDM 3A, "Local APIC State After It Has Been
- * Software Disabled").
+ * What was requested before software disabled the APIC stays deliverable (SDM 3A, "Local APIC State
+ * After It Has Been Software Disabled").
  *
  * Return: the vector, or -1.
  */
@@ -131,7 +133,8 @@ uint8_t lapic_ppr(const struct lapic *l);
  * @l: a possible receiver
  * @ipi: the interrupt
  *
- * Knows no sender: for LAPIC_SHORTHAND_SELF and LAPIC_SHORTHAND_OTHERS the caller leaves out who must be left out.
+ * Knows no sender: for LAPIC_SHORTHAND_SELF and LAPIC_SHORTHAND_OTHERS the caller leaves out who
+ * must be left out.
  *
  * Return: true when it does; false too when @l is disabled in APIC_BASE.
  */
@@ -175,8 +178,8 @@ bool lapic_msr_read(struct lapic *l, uint32_t msr, uint64_t *ret);
  * @value: the value
  * @ret_ipi: always set; valid when the write sends an interrupt
  *
- * The page cannot be moved: another address in APIC_BASE, or another BSP flag, is #GP. So are mode changes that the
- * architecture forbids.
+ * The page cannot be moved: another address in APIC_BASE, or another BSP flag, is #GP. So are mode
+ * changes that the architecture forbids.
  *
  * Return: false for #GP; nothing has changed then.
  */

@@ -27,7 +27,8 @@ void mailbox_prepare(void) {
                      sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 1);
 }
 
-/* Waits for the word to leave @old. Return: its new value, or @old when @dead became true or on a spurious wake. */
+/* Waits for the word to leave @old. Return: its new value, or @old when @dead became true or on a
+ * spurious wake. */
 static uint32_t wait_change(struct vtl_control_vp *ctl, uint32_t old, _Atomic uint32_t *sleeps,
                             struct mailbox_spin *spin, const atomic_bool *dead) {
         static const struct timespec timeout = { .tv_nsec = SLEEP_NS };

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * The mailbox of a VP's control page: the library hands over an exit, the engine answers with an action, and asks for
- * plane operations in between. One word says whose turn it is; whoever waits spins for a while before it sleeps.
+ * The mailbox of a VP's control page: the library hands over an exit, the engine answers with an
+ * action, and asks for plane operations in between. One word says whose turn it is; whoever waits
+ * spins for a while before it sleeps.
  */
 
 #include <stdatomic.h>
@@ -13,15 +14,18 @@
 
 struct vtl_vp;
 
-/* Once per process, before the first call and before a sandbox: finds out whether waiting may spin. */
+/* Once per process, before the first call and before a sandbox: finds out whether waiting may spin.
+ */
 void mailbox_prepare(void);
 
-/* How long to spin before sleeping; adapts to how soon answers come. One per waiting thread, zero-initialised. */
+/* How long to spin before sleeping; adapts to how soon answers come. One per waiting thread,
+ * zero-initialised. */
 struct mailbox_spin {
         unsigned limit; /* rounds; 0 until the first wait */
 };
 
-/* Carries out the operation in ctl->op, which is another process's: copy, check, use. Return: its result. */
+/* Carries out the operation in ctl->op, which is another process's: copy, check, use. Return: its
+ * result. */
 typedef int mailbox_op_fn(void *userdata, struct vtl_op *op);
 
 /**

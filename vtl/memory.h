@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Guest memory as a VTL sees it: RAM, this VTL's overlay pages over it, and the rights that higher VTLs left it.
- * Every access that the engine makes on a VTL's behalf goes through here.
+ * Guest memory as a VTL sees it: RAM, this VTL's overlay pages over it, and the rights that higher
+ * VTLs left it. Every access that the engine makes on a VTL's behalf goes through here.
  */
 
 #include <stdint.h>
@@ -21,7 +21,8 @@ bool vtl_memory_is_ram(const struct vtl_partition *p, uint64_t gpn);
  * vtl_memory_read() - copy from guest memory as @vtl sees it
  * @need: rights the VTL must have to every page touched, 0 for none
  *
- * Return: 0, -EFAULT when a page is not RAM, -EACCES when rights are missing (then *ret_gpn is the page).
+ * Return: 0, -EFAULT when a page is not RAM, -EACCES when rights are missing (then *ret_gpn is the
+ * page).
  */
 int vtl_memory_read(const struct vtl_partition *p, unsigned vtl, uint64_t gpa, void *buf,
                     uint32_t len, unsigned need);

@@ -75,8 +75,8 @@ static int read_time_ref(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t
 }
 
 /*
- * One scale and offset for the whole partition, taken when the page is first enabled, so that both VTLs see the same
- * (vsm.md 1.7): reference time = (tsc * scale >> 64) + offset.
+ * One scale and offset for the whole partition, taken when the page is first enabled, so that both
+ * VTLs see the same (vsm.md 1.7): reference time = (tsc * scale >> 64) + offset.
  */
 static int learn_tsc(struct vtl_vp *vp) {
         struct vtl_partition *p = vp->partition;
@@ -279,7 +279,8 @@ int vtl_msr_write(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value)
 void vtl_send_ipi(struct vtl_vp *vp, const struct lapic_ipi *ipi) {
         struct vtl_partition *p = vp->partition;
 
-        /* INIT and SIPI of VTL1 are ignored (vsm.md 7.4), and no NMI is sent between VPs in VTL1. */
+        /* INIT and SIPI of VTL1 are ignored (vsm.md 7.4), and no NMI is sent between VPs in VTL1.
+         */
         if (!ipi->valid || ipi->delivery_mode != 0)
                 return;
         for (unsigned i = 0; i < p->n_vps; i++) {

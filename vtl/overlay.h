@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Overlay pages: the hypercall page, VP assist, SIMP, SIEFP and reference TSC pages of each VTL. They are pages of the
- * overlay memory, laid over a GPN in one plane's view; what is beneath is untouched and comes back. Their contents
- * live on while they are not mapped (vsm.md 6.2, 6.5).
+ * Overlay pages: the hypercall page, VP assist, SIMP, SIEFP and reference TSC pages of each VTL.
+ * They are pages of the overlay memory, laid over a GPN in one plane's view; what is beneath is
+ * untouched and comes back. Their contents live on while they are not mapped (vsm.md 6.2, 6.5).
  */
 
 #include <stdbool.h>
@@ -21,7 +21,8 @@ struct vtl_overlay {
 const struct vtl_overlay *vtl_overlay_find(const struct vtl_partition *p, unsigned vtl,
                                            uint64_t gpn);
 
-/* What the VTL may do with an overlay page: HV_MAP_GPA_*. Hypercall and TSC pages are read-only for the guest. */
+/* What the VTL may do with an overlay page: HV_MAP_GPA_*. Hypercall and TSC pages are read-only for
+ * the guest. */
 unsigned vtl_overlay_access(const struct vtl_overlay *o);
 
 /* The contents of a page of the overlay memory; @page below vtl_overlay_pages(). */
@@ -35,8 +36,8 @@ uint8_t *vtl_overlay_data(const struct vtl_partition *p, uint32_t page);
  * @enable: false takes it off
  * @gpn: where to
  *
- * Return: 0; 1 when the guest may not put it there (not RAM, occupied by another overlay of this VTL, or no rights:
- * vsm.md 8.4), to be answered with #GP; negative errno for the host's failure.
+ * Return: 0; 1 when the guest may not put it there (not RAM, occupied by another overlay of this
+ * VTL, or no rights: vsm.md 8.4), to be answered with #GP; negative errno for the host's failure.
  */
 int vtl_overlay_set(struct vtl_vp *vp, unsigned vtl, enum vtl_overlay_kind kind, bool enable,
                     uint64_t gpn);

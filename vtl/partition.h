@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The engine's objects: partition, VP, and the state each VP keeps per VTL. One engine thread per VP serves its exits
- * under the partition's lock; nothing here knows processes, sockets or the bus.
+ * The engine's objects: partition, VP, and the state each VP keeps per VTL. One engine thread per
+ * VP serves its exits under the partition's lock; nothing here knows processes, sockets or the bus.
  */
 
 #include <pthread.h>
@@ -51,10 +51,12 @@ struct vtl_config {
         uint8_t *overlay;      /* vtl_overlay_pages(vps) pages */
         const struct plane_ops *ops;
         void *ops_ctx;
-        /* Tells the owner of the partition about rare facts. Called under the partition's lock: must not call back. */
+        /* Tells the owner of the partition about rare facts. Called under the partition's lock:
+         * must not call back. */
         void (*event)(void *userdata, enum vtl_event what, unsigned vp, uint64_t gpa,
                       uint64_t data);
-        /* Serves a hypercall of @vp: 0 or a negative errno. Given by whoever links vtl/ with hvcall/. */
+        /* Serves a hypercall of @vp: 0 or a negative errno. Given by whoever links vtl/ with
+         * hvcall/. */
         int (*hypercall)(struct vtl_vp *vp);
         void *userdata;
 };
@@ -73,8 +75,8 @@ struct vtl_vp_vtl {
         uint64_t cr_intercept[4]; /* HvRegisterCrIntercept*, owned by VTL1 */
 };
 
-/* A store that KVM emulated into a forbidden page; carried out if VTL1 opens it (kvm-findings 1). An instruction can
- * make several, of up to 8 bytes each. */
+/* A store that KVM emulated into a forbidden page; carried out if VTL1 opens it (kvm-findings 1).
+ * An instruction can make several, of up to 8 bytes each. */
 #define VTL_PENDING_STORES 16
 struct vtl_pending_store {
         uint64_t gpa;
@@ -92,7 +94,8 @@ struct vtl_vp {
         struct vtl_vp_vtl vtl[VTL_MAX_VTLS];
         struct lapic lapic; /* VTL1's; VTL0's is the kernel's */
         bool halted;        /* VTL1 executed HLT */
-        bool exact_entry; /* VTL1 was entered with all of the shared state: it is to return with it too */
+        bool exact_entry; /* VTL1 was entered with all of the shared state: it is to return with it
+                             too */
         bool context_pending; /* EnableVpVtl took place, VTL1 was never entered */
         struct hv_initial_vp_context context;
         uint64_t vina;
@@ -146,7 +149,8 @@ struct vtl_partition *vtl_partition_free(struct vtl_partition *p);
 /**
  * vtl_engine_exit() - serve the exit in the VP's control page
  *
- * Reads ctl->exit and the registers beside it, leaves ctl->action and changed registers. Takes the partition's lock.
+ * Reads ctl->exit and the registers beside it, leaves ctl->action and changed registers. Takes the
+ * partition's lock.
  *
  * Return: 0, or a negative errno when the engine cannot go on; ctl->action is then VTL_ACTION_STOP.
  */

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * Plane operations from another process: only the VMM's own address space may use its KVM fds, so the worker asks the
- * VP's thread in the VMM, which waits for the worker at that moment. Kicks go through the VP's pipe.
+ * Plane operations from another process: only the VMM's own address space may use its KVM fds, so
+ * the worker asks the VP's thread in the VMM, which waits for the worker at that moment. Kicks go
+ * through the VP's pipe.
  */
 
 #include "vtl/mailbox.h"

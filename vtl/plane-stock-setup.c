@@ -26,7 +26,8 @@ static int make_views(struct plane_stock *s, struct stock_region *r) {
                 if (m == MAP_FAILED)
                         return fail(s, "mapping a view of guest RAM", -errno);
                 r->view[plane] = m;
-                /* RAM is in the VMM's own mapping already: not three times in a core dump, not into a child. */
+                /* RAM is in the VMM's own mapping already: not three times in a core dump, not into
+                 * a child. */
                 (void) madvise(m, r->size, MADV_DONTDUMP);
                 (void) madvise(m, r->size, MADV_DONTFORK);
         }
@@ -44,7 +45,8 @@ static int set_slot(int vm, uint32_t slot, uint32_t flags, uint64_t gpa, uint64_
         return ioctl(vm, KVM_SET_USER_MEMORY_REGION, &m) < 0 ? -errno : 0;
 }
 
-/* VM0's slot moves to plane 0's view. An address cannot be changed, so the slot goes and comes back. */
+/* VM0's slot moves to plane 0's view. An address cannot be changed, so the slot goes and comes
+ * back. */
 static int move_slot(struct plane_stock *s, const struct stock_region *r) {
         int e = set_slot(s->vm_fd[0], r->slot, r->flags, r->gpa, 0, r->hva);
 
@@ -213,8 +215,8 @@ void plane_stock_stop(struct plane_stock *s) {
         for (size_t i = 0; i < s->n_regions; i++) {
                 struct stock_region *r = &s->regions[i];
 
-                /* The slot goes and does not come back with the VMM's own mapping: nothing would protect VTL1's pages
-                 * there. Whoever stops is done with this guest. */
+                /* The slot goes and does not come back with the VMM's own mapping: nothing would
+                 * protect VTL1's pages there. Whoever stops is done with this guest. */
                 if (r->view[0])
                         (void) set_slot(s->vm_fd[0], r->slot, r->flags, r->gpa, 0, r->hva);
                 for (unsigned plane = 0; plane < PLANE_MAX; plane++)

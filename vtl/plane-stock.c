@@ -86,7 +86,8 @@ static int complete(struct stock_vp *vp, unsigned plane) {
                 c->run->immediate_exit = 1;
                 r = vcpu_ioctl(vp, plane, KVM_RUN, NULL);
                 c->run->immediate_exit = before;
-                /* What is left pending here is an `out` of the hypercall page: it makes no further exit. */
+                /* What is left pending here is an `out` of the hypercall page: it makes no further
+                 * exit. */
                 if (r != -EINTR)
                         return r < 0 ? r : -EIO;
                 c->pending = false;
@@ -271,7 +272,8 @@ static int op_set(void *ctx, unsigned vp_index, unsigned plane, enum plane_class
         }
 }
 
-/* x87, SSE, AVX and the rest of XSAVE's user state: set only when it changed since the target last held it. */
+/* x87, SSE, AVX and the rest of XSAVE's user state: set only when it changed since the target last
+ * held it. */
 static int move_fpu(struct stock_vp *vp, unsigned from, unsigned to) {
         struct kvm_xsave *held;
         int r;
@@ -299,9 +301,10 @@ static uint64_t xcr0_of(const struct kvm_xcrs *x) {
 }
 
 /*
- * DR0-3 and XCR0: nothing reveals a change of them, so they are looked at on every switch that is not the hot path's.
- * Only what @from changed since it was last looked at crosses: what it merely still holds may be older than what the
- * other plane has written since, when the hot path brought the VP here.
+ * DR0-3 and XCR0: nothing reveals a change of them, so they are looked at on every switch that is
+ * not the hot path's. Only what @from changed since it was last looked at crosses: what it merely
+ * still holds may be older than what the other plane has written since, when the hot path brought
+ * the VP here.
  */
 static int move_debug_registers(struct stock_vp *vp, unsigned from, unsigned to) {
         struct kvm_debugregs a, b;

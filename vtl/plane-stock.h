@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * The plane backend for stock KVM: one more VM for the higher plane, in the VMM's own address space, over the same RAM.
- * Plane 0 stays the VMM's VM, with its in-kernel APIC and timers; the higher plane's VM has no irqchip. Each plane has
- * its own view (a second mapping) of the RAM, so that rights and overlay pages are the plane's alone (planes.md 3).
+ * The plane backend for stock KVM: one more VM for the higher plane, in the VMM's own address
+ * space, over the same RAM. Plane 0 stays the VMM's VM, with its in-kernel APIC and timers; the
+ * higher plane's VM has no irqchip. Each plane has its own view (a second mapping) of the RAM, so
+ * that rights and overlay pages are the plane's alone (planes.md 3).
  *
  * All functions are for the VP's own thread, except where they say otherwise.
  */
@@ -43,7 +44,8 @@ struct stock_vp {
         struct kvm_xsave *fpu; /* what the inactive plane holds, when @fpu_known */
         struct kvm_xsave *fpu_now;
         bool fpu_known;
-        /* What each plane held when it was last looked at: the rarely changing shared registers. Reset: 0 and 1. */
+        /* What each plane held when it was last looked at: the rarely changing shared registers.
+         * Reset: 0 and 1. */
         uint64_t seen_dr[PLANE_MAX][4];
         uint64_t seen_xcr0[PLANE_MAX];
         bool tsc_copied;
@@ -90,6 +92,7 @@ int plane_stock_enter(struct plane_stock *s, struct stock_vp *vp, bool immediate
 /* The switch of the hot path: shared state only, nothing of the control page's registers. */
 int plane_stock_switch_fast(struct plane_stock *s, struct stock_vp *vp, unsigned to);
 
-/* Registers of the active plane: to the control page after an exit, from it (what regs_dirty says) before an entry. */
+/* Registers of the active plane: to the control page after an exit, from it (what regs_dirty says)
+ * before an entry. */
 void plane_stock_publish(struct stock_vp *vp);
 void plane_stock_flush(struct stock_vp *vp);

@@ -2,12 +2,14 @@
 #pragma once
 
 /*
- * VM planes as a C interface (design: "The plane layer", planes.md section 2): a VM has planes, a VP has one vCPU per
- * plane, at most one plane of a VP runs at a time. The engine calls these operations; who carries them out differs:
+ * VM planes as a C interface (design: "The plane layer", planes.md section 2): a VM has planes, a
+ * VP has one vCPU per plane, at most one plane of a VP runs at a time. The engine calls these
+ * operations; who carries them out differs:
  *
  *   direct   the VMM's own thread, KVM ioctls and mmap (plane-stock.c)
- *   remote   the worker asks the VP's thread in the VMM through the VP's control page (plane-remote.c)
- *   model    register files and a byte array, no KVM (plane-model.c): unit tests and fuzzers
+ *   remote   the worker asks the VP's thread in the VMM through the VP's control page
+ * (plane-remote.c) model    register files and a byte array, no KVM (plane-model.c): unit tests and
+ * fuzzers
  *
  * Shared state (GPRs, CR2, FPU) crosses in switch_to(); everything else is private to a plane.
  */
@@ -68,30 +70,36 @@ struct plane_injection {
 /**
  * struct plane_ops - operations of a plane backend
  *
- * All run on behalf of VP @vp and are called while that VP is not in the guest. They return 0 or a negative errno.
+ * All run on behalf of VP @vp and are called while that VP is not in the guest. They return 0 or a
+ * negative errno.
  */
 struct plane_ops {
-        /* Registers of one plane of the VP. For the active plane REGS and SREGS reflect the last exit. */
+        /* Registers of one plane of the VP. For the active plane REGS and SREGS reflect the last
+         * exit. */
         int (*get)(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, void *buf,
                    size_t len);
         int (*set)(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, const void *buf,
                    size_t len);
-        /* Brings a plane's vCPU to an instruction boundary (design "Rule of completion"). Changed registers of the active
-         * plane are applied first; its registers are then those after the instruction. */
+        /* Brings a plane's vCPU to an instruction boundary (design "Rule of completion"). Changed
+         * registers of the active plane are applied first; its registers are then those after the
+         * instruction. */
         int (*complete)(void *ctx, unsigned vp, unsigned plane);
-        /* Takes back a load that KVM emulated and that is to be refused: finishes it with zeros, lets nothing of what
-         * follows reach a device, and restores the registers as they were at the exit (kvm-findings 1). */
+        /* Takes back a load that KVM emulated and that is to be refused: finishes it with zeros,
+         * lets nothing of what follows reach a device, and restores the registers as they were at
+         * the exit (kvm-findings 1). */
         int (*unwind)(void *ctx, unsigned vp, unsigned plane);
         /* Moves the shared state to @plane and makes it the one that runs next. */
         int (*switch_to)(void *ctx, unsigned vp, unsigned plane, unsigned flags);
         int (*inject)(void *ctx, unsigned vp, unsigned plane, const struct plane_injection *inj);
-        /* -ENOMEM: too many mappings; some of the ranges may have been changed, the caller puts them back. */
+        /* -ENOMEM: too many mappings; some of the ranges may have been changed, the caller puts
+         * them back. */
         int (*protect)(void *ctx, unsigned vp, unsigned plane, const struct plane_range *r,
                        size_t n);
-        /* Puts page @page of the overlay memory over @gpn for one plane, or takes it off (PLANE_OVERLAY_NONE). @access is
-         * what the plane may do with what it then sees there. */
+        /* Puts page @page of the overlay memory over @gpn for one plane, or takes it off
+         * (PLANE_OVERLAY_NONE). @access is what the plane may do with what it then sees there. */
         int (*overlay)(void *ctx, unsigned vp, unsigned plane, uint64_t gpn, uint32_t page,
                        uint32_t access);
-        /* Makes another VP leave the guest and look at what is pending. Callable from any thread. */
+        /* Makes another VP leave the guest and look at what is pending. Callable from any thread.
+         */
         int (*kick)(void *ctx, unsigned target_vp);
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Virtual registers (vsm.md section 4): one table of ranges, each with how it is read, how it is written and who may.
+ * Virtual registers (vsm.md section 4): one table of ranges, each with how it is read, how it is
+ * written and who may.
  */
 
 #include "util/util.h"
@@ -521,7 +522,8 @@ static int get_partition_status(const struct access *a, union hv_register_value 
         return 0;
 }
 
-/* No MBEC, no shadow stacks, no HVPT; startup of the lower VTL cannot be denied on stock KVM (kvm-findings 7). */
+/* No MBEC, no shadow stacks, no HVPT; startup of the lower VTL cannot be denied on stock KVM
+ * (kvm-findings 7). */
 static int get_capabilities(const struct access *a, union hv_register_value *ret) {
         ret->reg64 = 0;
         return 0;
@@ -545,7 +547,8 @@ static int get_partition_config(const struct access *a, union hv_register_value 
         return 0;
 }
 
-/* Rights of everything that has no explicit mask follow the default: one pass over RAM, minus the overlays. */
+/* Rights of everything that has no explicit mask follow the default: one pass over RAM, minus the
+ * overlays. */
 struct apply {
         struct vtl_partition *p;
         int r;
@@ -568,8 +571,8 @@ static int apply_run(void *userdata, uint64_t gpn, uint64_t count, unsigned rw) 
                         if (ap->r < 0)
                                 return 1;
                 } else
-                        range.count =
-                                1; /* an overlay: what is beneath gets its rights when it comes back */
+                        range.count = 1; /* an overlay: what is beneath gets its rights when it
+                                            comes back */
                 gpn += range.count;
                 count -= range.count;
         }
@@ -640,7 +643,8 @@ static int set_secure_config(const struct access *a, const union hv_register_val
 }
 
 static int set_pending_event(const struct access *a, const union hv_register_value *v) {
-        /* DE DB BP OF BR UD NM DF TS NP SS GP PF MF AC MC XM CP; with error code: DF TS NP SS GP PF AC CP */
+        /* DE DB BP OF BR UD NM DF TS NP SS GP PF MF AC MC XM CP; with error code: DF TS NP SS GP PF
+         * AC CP */
         static const uint32_t vectors = 0x002f7dfbu;
         static const uint32_t with_code = 1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 |
                                           1u << 14 | 1u << 17 | 1u << 21;
@@ -664,7 +668,8 @@ static int get_cr_intercept(const struct access *a, union hv_register_value *ret
         return 0;
 }
 
-/* Stock KVM has no exit for any of them: asking for one is refused, the masks are kept (kvm-findings C). */
+/* Stock KVM has no exit for any of them: asking for one is refused, the masks are kept
+ * (kvm-findings C). */
 static int set_cr_intercept(const struct access *a, const union hv_register_value *v) {
         if (!(a->vp->enabled_vtls & 2u))
                 return HV_STATUS_INVALID_VTL_STATE;

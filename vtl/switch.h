@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * VTL call and VTL return: what both the engine and the library's hot path must agree on. Pure functions of registers
- * and of VTL1's assist page.
+ * VTL call and VTL return: what both the engine and the library's hot path must agree on. Pure
+ * functions of registers and of VTL1's assist page.
  */
 
 #include <linux/kvm.h>
@@ -24,7 +24,8 @@ static inline bool vtl_long_mode(const struct kvm_sregs *s) {
 }
 
 /**
- * vtl_switch_legal() - whether a VTL call or return may take place (vsm.md 6.1), except for the state of the VTLs
+ * vtl_switch_legal() - whether a VTL call or return may take place (vsm.md 6.1), except for the
+ * state of the VTLs
  * @is_return: VTL return
  * @ret_input: the control input: RAX, or ECX for 32-bit code
  *
@@ -36,10 +37,12 @@ bool vtl_switch_legal(const struct kvm_regs *regs, const struct kvm_sregs *sregs
 /* Whether the control input is one that VTL call or return takes (vsm.md 6.1). */
 bool vtl_switch_input_legal(bool is_return, uint64_t input);
 
-/* VTL1's assist page on entry. @regs: the shared registers, saved for the guest on an interrupt (vsm.md 11.13). */
+/* VTL1's assist page on entry. @regs: the shared registers, saved for the guest on an interrupt
+ * (vsm.md 11.13). */
 void vtl_assist_enter(struct hv_vp_assist_page *assist, enum hv_vtl_entry_reason reason,
                       const struct kvm_regs *regs, uint64_t vina);
 
-/* VTL1's assist page on return: VINA auto reset; RAX and RCX (32-bit: EAX, ECX, EDX) of VTL0 when not fast. */
+/* VTL1's assist page on return: VINA auto reset; RAX and RCX (32-bit: EAX, ECX, EDX) of VTL0 when
+ * not fast. */
 void vtl_assist_leave(struct hv_vp_assist_page *assist, bool fast, bool long_mode,
                       struct kvm_regs *regs, uint64_t vina);

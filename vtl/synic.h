@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * The synthetic interrupt controller: SINTs, the message page, and VTL1's interrupts that come from it.
+ * The synthetic interrupt controller: SINTs, the message page, and VTL1's interrupts that come from
+ * it.
  */
 
 #include <stdint.h>
@@ -12,9 +13,11 @@
 void vtl_synic_reset(struct vtl_synic *s);
 
 /**
- * vtl_synic_post_intercept() - put an intercept message into VTL1's slot 0 and raise SINT0 (vsm.md 8.5)
+ * vtl_synic_post_intercept() - put an intercept message into VTL1's slot 0 and raise SINT0
+ * (vsm.md 8.5)
  *
- * The message bypasses any queue: VTL0's RIP was not advanced, so what does not fit now comes again.
+ * The message bypasses any queue: VTL0's RIP was not advanced, so what does not fit now comes
+ * again.
  *
  * Return: true when the message was posted; false when SINT0 is masked or the slot is busy.
  */

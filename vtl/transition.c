@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Moving a VP between its levels, as the engine does it: first entry from the latched context, entry reasons, return,
- * and what is delivered on the way.
+ * Moving a VP between its levels, as the engine does it: first entry from the latched context,
+ * entry reasons, return, and what is delivered on the way.
  */
 
 #include "util/util.h"
@@ -38,7 +38,8 @@ static struct kvm_segment segment_of(const struct hv_x64_segment_register *s) {
                                      .unusable = !(a >> 7 & 1) };
 }
 
-/* VTL1's registers from the context of EnableVpVtl; the rest of its private state is at reset (vsm.md 5.2). */
+/* VTL1's registers from the context of EnableVpVtl; the rest of its private state is at reset
+ * (vsm.md 5.2). */
 int vtl_apply_context(struct vtl_vp *vp) {
         struct vtl_partition *p = vp->partition;
         const struct hv_initial_vp_context *c = &vp->context;
@@ -94,7 +95,8 @@ int vtl_enter_vtl1(struct vtl_vp *vp, enum hv_vtl_entry_reason reason) {
         if (vp->context_pending) {
                 r = vtl_apply_context(vp);
                 if (r == -EINVAL) {
-                        /* No CPU runs on such a context: what a triple fault would be (vsm.md 7.4). */
+                        /* No CPU runs on such a context: what a triple fault would be (vsm.md 7.4).
+                         */
                         vp->ctl->action.kind = VTL_ACTION_SHUTDOWN;
                         return 0;
                 }

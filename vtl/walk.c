@@ -66,7 +66,8 @@ static bool reserved_bits(const struct mode *m, const struct kvm_sregs *sregs, u
 
         if (m->entry_size == 4)
                 return large && m->max_leaf >= level && (pte & (1u << 21));
-        /* Bit 5 of a PDPTE is reserved too, but QEMU's CPU sets it as if it were an accessed bit. */
+        /* Bit 5 of a PDPTE is reserved too, but QEMU's CPU sets it as if it were an accessed bit.
+         */
         if (m->pdpte && level == 3)
                 return pte & 0xfff00000000001c6ull;
         if ((pte & PTE_NX) && !(sregs->efer & EFER_NXE))
