@@ -18,6 +18,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid as uuid_module
 
@@ -270,6 +271,7 @@ class Daemons:
         self.log_path = os.path.join(self.directory, "vtld.log")
         self.policy_path = os.path.join(self.directory, "policy.conf")
         self.notifications = []
+        self.lock = threading.Lock()
         self.vtld = None
         self.dbus = None
         atexit.register(self.stop)
@@ -322,32 +324,46 @@ class Daemons:
 
     def start_vtld(self, options, environment=None):
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        notify_path = os.path.join(self.directory, "notify")
+        notify_path = os.path.join(self.directory, "notify%d" % len(self.notifications))
         notify.bind(notify_path)
-        notify.settimeout(TIMEOUT)
-        self.notify = notify
+        self.notifications.append("")
+        threading.Thread(target=self.listen_to_notifications, args=(notify,), daemon=True).start()
+        times = self.count("READY=1") + 1
         with open(self.log_path, "ab") as log:
             self.vtld = subprocess.Popen([program("vtld"), "--socket-path=" + self.socket_path,
                                           "--bus=" + self.address, "--log-level=debug", *options],
                                          stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                          env={**os.environ, **(environment or {}), "NOTIFY_SOCKET": notify_path})
-        self.await_notification("READY=1")
+        self.await_notification("READY=1", times)
         self.idle_fds = self.settled_fd_count()
 
-    def await_notification(self, expected):
-        """Reads what vtld tells the service manager until a message has this line."""
-        end = time.monotonic() + TIMEOUT
-        while time.monotonic() < end:
-            self.notify.settimeout(0.2)
-            try:
-                lines = self.notify.recv(4096).decode().split("\n")
-            except socket.timeout:
-                assert self.vtld.poll() is None, "vtld ended: " + self.log()
-                continue
-            self.notifications += lines
-            if expected in lines:
-                return
-        raise AssertionError("vtld did not say %s: %s" % (expected, self.log()))
+    def listen_to_notifications(self, notify):
+        """What vtld tells the service manager; it waits when nobody reads it."""
+        while True:
+            lines = notify.recv(4096).decode().split("\n")
+            with self.lock:
+                self.notifications += lines
+
+    def await_notification(self, expected, times=1):
+        """Until vtld has said something for the nth time."""
+        def said():
+            with self.lock:
+                return self.notifications.count(expected) >= times
+        try:
+            wait_for(lambda: said() or self.vtld.poll() is not None, expected)
+            assert said() or wait_for(said, expected, 1)
+        except AssertionError:
+            raise AssertionError("vtld did not say %s: %s" % (expected, self.log()))
+
+    def count(self, notification):
+        with self.lock:
+            return self.notifications.count(notification)
+
+    def reload(self):
+        """SIGHUP; the policy has been read when this returns."""
+        times = self.count("READY=1") + 1
+        self.vtld.send_signal(signal.SIGHUP)
+        self.await_notification("READY=1", times)
 
     def log(self):
         with open(self.log_path, errors="replace") as f:
