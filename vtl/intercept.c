@@ -31,6 +31,20 @@ static struct hv_x64_segment_register segment_value(const struct kvm_segment *g)
         };
 }
 
+static uint16_t execution_state(const struct kvm_sregs *s, const struct fault_access *f) {
+        unsigned state = vtl_cpl(s);
+
+        if (s->cr0 & CR0_PE)
+                state |= HV_EXEC_STATE_CR0_PE;
+        if (s->cr0 & CR0_AM)
+                state |= HV_EXEC_STATE_CR0_AM;
+        if (s->efer & EFER_LMA)
+                state |= HV_EXEC_STATE_EFER_LMA;
+        if (f->cause == FAULT_EVENT_DELIVERY)
+                state |= HV_EXEC_STATE_INTERRUPTION_PENDING;
+        return (uint16_t) state;
+}
+
 static void fill_message(const struct vtl_vp *vp, const struct fault_access *f,
                          struct hv_message *ret) {
         const struct kvm_regs *r = &vp->ctl->regs;
@@ -40,11 +54,7 @@ static void fill_message(const struct vtl_vp *vp, const struct fault_access *f,
                         .vp_index = vp->index,
                         .instruction_length = f->insn_len & 0xf,
                         .access_type = (uint8_t) f->access,
-                        .execution_state = (uint16_t) (vtl_cpl(s) | (s->cr0 & CR0_PE ? HV_EXEC_STATE_CR0_PE : 0) |
-                                                       (s->cr0 & CR0_AM ? HV_EXEC_STATE_CR0_AM : 0) |
-                                                       (s->efer & EFER_LMA ? HV_EXEC_STATE_EFER_LMA : 0) |
-                                                       (f->cause == FAULT_EVENT_DELIVERY
-                                                                ? HV_EXEC_STATE_INTERRUPTION_PENDING : 0)),
+                        .execution_state = execution_state(s, f),
                         .cs = segment_value(&s->cs),
                         .rip = r->rip,
                         .rflags = r->rflags,
@@ -130,9 +140,8 @@ static int nothing_found(struct vtl_vp *vp) {
         vp->last_fault_rcx = regs->rcx;
         if (++vp->equal_faults < EQUAL_FAULTS_MAX)
                 return 0;
-        log_error(
-                "VP %u: %u equal memory faults at RIP %#llx in VTL%u and no access that is forbidden",
-                vp->index, vp->equal_faults, (unsigned long long) regs->rip, vp->active_vtl);
+        log_error("VP %u: %u equal memory faults at RIP %#llx in VTL%u, no access is forbidden",
+                  vp->index, vp->equal_faults, (unsigned long long) regs->rip, vp->active_vtl);
         return -ENOTRECOVERABLE;
 }
 
