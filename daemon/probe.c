@@ -112,15 +112,15 @@ static void report_mappings(struct report *rep, struct json_object *host) {
                 (void) fclose(f);
 }
 
-static void report_clock(struct report *rep, struct json_object *host, int kvm_fd) {
-        int stable = probe_guest_clock(kvm_fd);
+static void report_clock(struct report *rep, struct json_object *host) {
+        int stable = probe_stable_tsc();
 
         if (stable < 0)
                 return;
         add_bool(host, "tsc-stable", stable > 0);
         if (!stable)
-                add_line(rep->warnings, "KVM does not call the host's TSC stable: the clocks of VTL0 and VTL1 may drift "
-                         "apart");
+                add_line(rep->warnings, "the kernel does not call the host's TSC stable: guests get no reference TSC page, and "
+                         "the clocks of VTL0 and VTL1 may drift apart");
 }
 
 /* What the three guests saw, and what follows from it */
@@ -197,7 +197,7 @@ int probe_main(void) {
         if (fd >= 0) {
                 report_capabilities(&rep, kvm, fd);
                 report_accesses(&rep, fd);
-                report_clock(&rep, host, fd);
+                report_clock(&rep, host);
         } else
                 add_string(rep.root, "fault-precision", "unknown");
         report_mappings(&rep, host);

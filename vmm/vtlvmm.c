@@ -268,7 +268,8 @@ int vtlvmm_prepare(struct vtlvmm *v) {
         if (r < 0)
                 return r;
         r = ioctl(v->planes.vps[0].plane[0].fd, KVM_GET_TSC_KHZ, 0);
-        v->tsc_khz = r > 0 ? (uint64_t) r : 0;
+        /* 0: not one that guests can rely on; they use the reference counter then. */
+        v->tsc_khz = r > 0 && probe_stable_tsc() > 0 ? (uint64_t) r : 0;
         v->phys_bits = phys_bits(v->vcpus[0].cpuid);
         v->precise_faults = faults_are_precise(v->planes.kvm_fd);
         h->precise_faults = v->precise_faults;

@@ -16,6 +16,7 @@
 #include "vtl/synic.h"
 
 #define EQUAL_FAULTS_MAX 16
+#define XSAVE_HEADER_END 576u
 #define CR0_PE 1u
 #define CR0_AM (1u << 18)
 #define EFER_LMA (1u << 10)
@@ -102,6 +103,26 @@ static void avx512_offsets(uint32_t ret[3]) {
                         ret[i] = 0;
 }
 
+/* Bytes of an XSAVE area with all components that the VP has enabled. */
+static int xsave_size(struct vtl_vp *vp, uint32_t *ret) {
+        uint32_t size, offset, ecx, edx, end = XSAVE_HEADER_END;
+        struct kvm_xcrs x;
+        int r;
+
+        *ret = 0;
+        r = vtl_op(vp->partition, get, vp->active_vtl, PLANE_XCRS, &x, sizeof(x));
+        if (r == -EINVAL)
+                return 0; /* a KVM without XCR0 */
+        if (r < 0)
+                return r;
+        for (unsigned i = 2; i < 63 && x.nr_xcrs > 0; i++)
+                if ((x.xcrs[0].value >> i & 1) &&
+                    __get_cpuid_count(0xd, i, &size, &offset, &ecx, &edx))
+                        end = MAX(end, offset + size);
+        *ret = end;
+        return 0;
+}
+
 static int find_access(struct vtl_vp *vp, struct fault_access *ret) {
         struct vtl_partition *p = vp->partition;
         struct vtl_memory_view view = { .partition = p, .vtl = vp->active_vtl };
@@ -116,6 +137,8 @@ static int find_access(struct vtl_vp *vp, struct fault_access *ret) {
         int r;
 
         r = vtl_op(p, get, vp->active_vtl, PLANE_EVENTS, &events, sizeof(events));
+        if (r == 0)
+                r = xsave_size(vp, &cpu.xsave_size);
         if (r < 0)
                 return r;
         r = fault_find(&cpu, &space, ret);

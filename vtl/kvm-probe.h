@@ -40,8 +40,10 @@ int probe_guest_run(int kvm_fd, enum probe_access access, struct probe_result *r
                     const char **ret_what);
 
 /**
- * probe_guest_clock() - is the TSC one that guests can rely on?
+ * probe_stable_tsc() - is the host's TSC one that guests can rely on?
+ *
+ * The kernel takes a TSC that it found unstable out of its list of clock sources.
  *
  * Return: 1, 0, or a negative errno.
  */
-int probe_guest_clock(int kvm_fd);
+int probe_stable_tsc(void);

@@ -8,6 +8,7 @@
 #define MSR_APIC_BASE 0x1b
 #define MSR_X2APIC_FIRST 0x800
 #define MSR_X2APIC_LAST 0x8ff
+#define TSC_SAMPLES 4
 #define APIC_FREQUENCY 1000000000ull /* KVM's APIC bus */
 
 /* Handlers: 0, 1 for #GP, or a negative errno. */
@@ -76,25 +77,31 @@ static int read_time_ref(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t
 
 /*
  * One scale and offset for the whole partition, taken when the page is first enabled, so that both
- * VTLs see the same (vsm.md 1.7): reference time = (tsc * scale >> 64) + offset.
+ * VTLs see the same (vsm.md 1.7): reference time = (tsc * scale >> 64) + offset. From then on the
+ * counter MSR is computed from the TSC too: two clocks of the host would drift apart.
  */
 static int learn_tsc(struct vtl_vp *vp) {
         struct vtl_partition *p = vp->partition;
-        struct plane_msr tsc = { .index = MSR_TSC };
-        int r;
+        uint64_t best = UINT64_MAX;
 
-        if (p->tsc_known)
-                return 0;
-        p->tsc_known = true;
-        if (p->config.tsc_khz == 0)
-                return 0; /* sequence stays 0: the guest falls back to the MSR */
-        r = vtl_op(p, get, p->current->active_vtl, PLANE_MSRS, &tsc, sizeof(tsc));
-        if (r < 0)
-                return r;
+        if (p->tsc_known || p->config.tsc_khz == 0)
+                return 0; /* without a stable TSC the sequence stays 0: the guest uses the MSR */
+        for (unsigned i = 0; i < TSC_SAMPLES; i++) {
+                struct plane_msr tsc = { .index = MSR_TSC };
+                uint64_t before = __builtin_ia32_rdtsc(), took;
+                int r = vtl_op(p, get, p->current->active_vtl, PLANE_MSRS, &tsc, sizeof(tsc));
+
+                if (r < 0)
+                        return r;
+                took = __builtin_ia32_rdtsc() - before;
+                if (took < best) {
+                        best = took;
+                        p->tsc_delta = tsc.value - (before + took / 2);
+                }
+        }
         p->tsc_scale = (uint64_t) (((unsigned __int128) 10000 << 64) / p->config.tsc_khz);
-        p->tsc_offset =
-                (int64_t) (vtl_reference_time(p) -
-                           (uint64_t) (((unsigned __int128) tsc.value * p->tsc_scale) >> 64));
+        p->tsc_offset = (int64_t) (vtl_reference_time(p) - vtl_tsc_time(p));
+        p->tsc_known = true;
         return 0;
 }
 

@@ -13,7 +13,15 @@ static uint64_t monotonic_100ns(void) {
         return (uint64_t) ts.tv_sec * 10000000 + (uint64_t) ts.tv_nsec / 100;
 }
 
+uint64_t vtl_tsc_time(const struct vtl_partition *p) {
+        uint64_t tsc = __builtin_ia32_rdtsc() + p->tsc_delta;
+
+        return (uint64_t) (((unsigned __int128) tsc * p->tsc_scale) >> 64);
+}
+
 uint64_t vtl_reference_time(const struct vtl_partition *p) {
+        if (p->tsc_known)
+                return vtl_tsc_time(p) + (uint64_t) p->tsc_offset;
         return monotonic_100ns() - p->epoch_100ns;
 }
 

@@ -129,7 +129,8 @@ struct vtl_partition {
         uint64_t tsc_msr[VTL_MAX_VTLS];
         uint64_t tsc_scale;
         int64_t tsc_offset;
-        bool tsc_known;
+        uint64_t tsc_delta; /* the guest's TSC minus the host's */
+        bool tsc_known;     /* the reference time is computed from the TSC */
         uint32_t tsc_sequence;
         uint64_t epoch_100ns;
         struct protect_map *protect;                /* VTL0's rights */
@@ -157,4 +158,7 @@ struct vtl_partition *vtl_partition_free(struct vtl_partition *p);
 int vtl_engine_exit(struct vtl_vp *vp);
 
 void vtl_event(struct vtl_vp *vp, enum vtl_event what, uint64_t gpa, uint64_t data);
+/* The partition's reference time in units of 100 ns (vsm.md 1.6: TIME_REF_COUNT) */
 uint64_t vtl_reference_time(const struct vtl_partition *p);
+/* The guest's TSC now, scaled to 100 ns, without the offset */
+uint64_t vtl_tsc_time(const struct vtl_partition *p);
