@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The least that a VMM does with libvtlvmm, built from what `make install` put there. Valid C++ too. */
+/* The least that a VMM does with libvtlvmm, built from what was installed. Valid C++ too. */
 
 #include <stdio.h>
 #include <vtlvmm.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* VTL1's local APIC: priorities, registers in both modes, mode changes, interrupts between processors. */
+/* VTL1's local APIC: priorities, registers in both modes, mode changes, IPIs. */
 
 #include <setjmp.h>
 #include <stdarg.h>
