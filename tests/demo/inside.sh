@@ -286,6 +286,7 @@ show_properties()
                 EnabledVtls|SuspendedVtls|PendingEventVtls) v="$v  (bits: $(vtl_names "$v"))" ;;
                 Intercepts) v="$v  (accesses of VTL0 that went to VTL1 instead)" ;;
                 FastSwitches) v="$v  (done in the VMM's own process)" ;;
+                InterruptEntries) v="$v  (VTL1 entered without a call)" ;;
                 esac
                 printf '   %-22s %s\n' "$property" "$v"
         done
@@ -316,11 +317,12 @@ show_vtlctl()
 {
         [ -x "$programs/vtlctl" ] || return 0
         vtlctl_failed=
-        for words in list "status $name" "vp $name"; do
+        for words in list "status $name"; do
                 heading "vtlctl $words"
                 # shellcheck disable=SC2086
                 DBUS_SYSTEM_BUS_ADDRESS=$address "$programs/vtlctl" $words >"$scratch/vtlctl" 2>&1 ||
                         vtlctl_failed="$vtlctl_failed $words"
+                grep -q "$name" "$scratch/vtlctl" || vtlctl_failed="$vtlctl_failed $words"
                 indent <"$scratch/vtlctl"
         done
 }
@@ -341,7 +343,7 @@ show_bus()
                 DmaEnforcement StartupDenial
         for vp in $vps; do
                 show_object "VP ${vp##*/}: org.vtld1.VirtualProcessor" "$vp" VirtualProcessor \
-                        EnabledVtls ActiveVtl VtlCalls VtlReturns FastSwitches Hypercalls Intercepts
+                        EnabledVtls ActiveVtl VtlCalls VtlReturns InterruptEntries FastSwitches Hypercalls Intercepts
         done
         first_vp=$(echo "$vps" | head -n 1)
 
