@@ -24,6 +24,7 @@ struct vtlvmm_vcpu {
         bool to_boundary; /* the pending instruction is to be finished, then the engine wants to
                              know */
         bool irq_window;
+        bool stepping; /* VTL1 is single-stepped to its interrupt window */
         bool waiting;       /* VTL1 is halted */
         bool shown;         /* the last exit was VTL1's, shown through VTL0's kvm_run */
         sigset_t wait_mask; /* the thread's own signals, for waiting */

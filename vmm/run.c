@@ -130,6 +130,23 @@ enum owner {
         OWNER_NOBODY
 };
 
+/*
+ * A KVM that emulates the guest looks for the interrupt window only at other exits, and misses one
+ * of a few instructions. There VTL1 is stepped until it can take what waits for it.
+ */
+static int step_to_window(struct vtlvmm_vcpu *c, bool on) {
+        struct kvm_guest_debug d = {
+                .control = on ? KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP : 0,
+        };
+
+        if (c->stepping == on)
+                return 0;
+        if (ioctl(c->vp->plane[1].fd, KVM_SET_GUEST_DEBUG, &d) < 0)
+                return -errno;
+        c->stepping = on;
+        return 0;
+}
+
 static enum owner classify_io(struct vtlvmm_vcpu *c, struct kvm_run *run, struct vtl_exit *e) {
         if (run->io.direction != KVM_EXIT_IO_OUT || run->io.size != 1 || run->io.count != 1 ||
             !hvpage_is_port(run->io.port) ||
@@ -196,6 +213,13 @@ static enum owner classify(struct vtlvmm_vcpu *c, int r, struct vtl_exit *e) {
                 if (vp->active == 1 && vp->ctl->lapic_idle)
                         return OWNER_NOBODY; /* nothing waits for the lower priority */
                 e->kind = VTL_EXIT_TPR;
+                break;
+        case KVM_EXIT_DEBUG:
+                if (vp->active != 1 || !c->stepping)
+                        return OWNER_VMM;
+                if (!e->if_flag || !e->ready_for_injection)
+                        return OWNER_NOBODY;
+                e->kind = VTL_EXIT_IRQ_WINDOW;
                 break;
         case KVM_EXIT_IRQ_WINDOW_OPEN:
                 e->kind = VTL_EXIT_IRQ_WINDOW;
@@ -383,6 +407,9 @@ static int run(struct vtlvmm_vcpu *c) {
                 if (vp->active == 1) {
                         now->immediate_exit = vp->plane[0].run->immediate_exit;
                         now->request_interrupt_window = c->irq_window;
+                        r = step_to_window(c, c->irq_window && !v->precise_faults);
+                        if (r < 0)
+                                return r;
                 }
                 r = plane_stock_enter(&v->planes, vp, c->to_boundary);
                 if (r == 0 && now->exit_reason == KVM_EXIT_IO && hvpage_is_port(now->io.port)) {
@@ -415,7 +442,8 @@ static int run(struct vtlvmm_vcpu *c) {
                 if (r < 0)
                         return r;
                 /* Some KVMs look for an interrupt window only at exits: this one is such a moment. */
-                if (vp->active == 1 && c->irq_window && now->ready_for_interrupt_injection && now->if_flag)
+                if (vp->active == 1 && c->irq_window && now->ready_for_interrupt_injection &&
+                    now->if_flag)
                         c->to_boundary = true;
                 if (vp->active == 1)
                         show_exit(c);
