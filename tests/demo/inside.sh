@@ -38,56 +38,19 @@ wait_seconds=90         # for the guest to show all, also where it is emulated t
 hold_seconds=300        # the guest waits that long for our 'q'
 end_seconds=20
 
-dbus='' vtld='' guest='' reader=''
+guest='' reader=''
 scratch=$(mktemp -d) || exit 1
 console=$scratch/console
-address=unix:path=$scratch/bus
 
-# ---- Processes ----
-
-# A child that has ended but was not waited for is still there, as a zombie.
-is_alive()
-{
-        case $(sed 's/.*) \(.\).*/\1/' "/proc/$1/stat" 2>/dev/null) in
-        ''|Z|X) return 1 ;;
-        esac
-}
-
-# wait_until SECONDS PID COMMAND...: until COMMAND succeeds, while the process lives
-wait_until()
-{
-        wait_left=$(($1 * 20)) wait_pid=$2
-        shift 2
-        until "$@"; do
-                wait_left=$((wait_left - 1))
-                if [ $wait_left -le 0 ] || ! is_alive "$wait_pid"; then
-                        "$@"
-                        return
-                fi
-                sleep 0.05
-        done
-}
-
-has_ended()
-{
-        ! is_alive "$1"
-}
-
-# end_process PID: by asking, then by force; the status is that of the process
-end_process()
-{
-        kill "$1" 2>/dev/null
-        wait_until 5 "$1" has_ended "$1" || kill -KILL "$1" 2>/dev/null
-        wait "$1" 2>/dev/null
-}
+# shellcheck source=tests/demo/daemons.sh
+. "${0%/*}/daemons.sh"
 
 # Also on the way out after a failure or a signal.
 clean_up()
 {
         trap '' HUP INT TERM
-        for process in "$guest" "$vtld" "$dbus"; do
-                [ -z "$process" ] || end_process "$process"
-        done
+        [ -z "$guest" ] || end_process "$guest"
+        end_daemons
         exec 4>&-
         [ -z "$reader" ] || end_process "$reader"
         rm -rf "$scratch"
@@ -163,60 +126,12 @@ says()
 
 # ---- Daemons ----
 
-# A bus of our own with the policy that is installed with vtld. Whoever we are, we may own the name.
-bus_configuration()
-{
-        cat <<END_OF_CONFIGURATION
-<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>system</type>
-  <listen>$address</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow user="*"/>
-    <deny own="*"/>
-    <deny send_type="method_call"/>
-    <allow send_type="signal"/>
-    <allow send_requested_reply="true" send_type="method_return"/>
-    <allow send_requested_reply="true" send_type="error"/>
-    <allow receive_type="method_call"/>
-    <allow receive_type="method_return"/>
-    <allow receive_type="error"/>
-    <allow receive_type="signal"/>
-    <allow send_destination="org.freedesktop.DBus"/>
-  </policy>
-  <include>$programs/org.vtld1.conf</include>
-  <policy user="$(id -u)">
-    <allow own="org.vtld1"/>
-  </policy>
-</busconfig>
-END_OF_CONFIGURATION
-}
-
-bus()
-{
-        busctl --no-pager --address="$address" "$@"
-}
-
-vtld_answers()
-{
-        bus get-property org.vtld1 /org/vtld1 org.vtld1.Manager Version >"$scratch/answer" 2>&1
-}
-
 start_daemons()
 {
-        bus_configuration >"$scratch/bus.conf"
-        dbus-daemon --config-file="$scratch/bus.conf" --nofork --nopidfile >"$scratch/dbus.log" 2>&1 &
-        dbus=$!
-        wait_until 10 $dbus test -S "$scratch/bus" ||
+        start_bus "$scratch" "$programs/org.vtld1.conf" ||
                 give_up "dbus-daemon does not start" "$scratch/dbus.log"
-
         printf '[match demonstration]\nname = %s\nallow-vtl1 = yes\n' "$name" >"$scratch/policy.conf"
-        "$programs/vtld" --socket-path="$scratch/attach.sock" --bus="$address" \
-                --policy="$scratch/policy.conf" >"$scratch/vtld.log" 2>&1 &
-        vtld=$!
-        wait_until 20 $vtld vtld_answers || give_up "vtld does not start" "$scratch/vtld.log"
+        start_vtld "$scratch" "$programs/vtld" || give_up "vtld does not start" "$scratch/vtld.log"
         note "dbus-daemon with the policy of data/org.vtld1.conf; vtld, pid $vtld, allows VTL1 to \"$name\""
 }
 
