@@ -74,7 +74,7 @@ void say(const char *fmt, ...) {
 static void print_help(void) {
         (void) printf(
                 "Usage: vtlrun [OPTION]... IMAGE\n"
-                "Run a multiboot or Linux kernel in a virtual machine with virtual trust levels.\n\n"
+                "Run a multiboot or Linux kernel in a VM with virtual trust levels.\n\n"
                 "  --vcpus N            virtual processors, 1 to %u (default 1)\n"
                 "  --memory MIB         guest memory in MiB (default %u)\n"
                 "  --attach SOCKET      socket of vtld (default " DEFAULT_SOCKET ")\n"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Fuzz target: vtlrun's image loaders. The first bytes of the input choose what goes with the image, the rest is the
- * image. RAM is followed by a page that cannot be accessed, and what a loader says is checked against what it did.
+ * Fuzz target: vtlrun's image loaders. The first bytes of the input choose what goes with the
+ * image, the rest is the image. RAM is followed by a page that cannot be accessed, and what a
+ * loader says is checked against what it did.
  */
 
 #include <stdlib.h>

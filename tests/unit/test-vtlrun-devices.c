@@ -128,7 +128,8 @@ static void test_nobody(void **state) {
         out(&f, 0x200, 4, 0x12345678);
         out(&f, 0x80, 1, 0x55);
         assert_int_equal(f.stops + f.output_count + f.edges, 0);
-        /* A wide access to a narrow device is one access a byte, and the last byte of the ports is nobody's. */
+        /* A wide access to a narrow device is one access a byte, and the last byte of the ports is
+           nobody's. */
         out(&f, COM1 + 7, 2, 0xab5a);
         assert_int_equal(in(&f, COM1 + 7, 1), 0x5a);
         assert_int_equal(in(&f, COM1 + 7, 2), 0xff5a);
@@ -177,7 +178,8 @@ static void test_cmos(void **state) {
         assert_true((cmos(&f, 0x00) & 0x0f) <= 9);
         assert_int_equal(cmos(&f, 0x34) | cmos(&f, 0x35) << 8, 240 * 16);
         assert_int_equal(cmos(&f, 0x5b) | cmos(&f, 0x5c) << 8 | cmos(&f, 0x5d) << 16, 0x10000);
-        /* The shutdown code keeps what is written, with the NMI mask bit in the index; the clock does not. */
+        /* The shutdown code keeps what is written, with the NMI mask bit in the index; the clock
+           does not. */
         out(&f, 0x70, 1, 0x8f);
         out(&f, 0x71, 1, 0x0a);
         assert_int_equal(cmos(&f, 0x0f), 0x0a);
@@ -277,7 +279,7 @@ static void test_uart_overrun(void **state) {
         assert_false(f.irq4);
 }
 
-/* A guest that polls gets its input too, one that only waits for the transmitter does not lose it. */
+/* A guest that polls gets its input too, one that waits for the transmitter does not lose it. */
 static void test_uart_polling(void **state) {
         struct fixture f;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * vtlrun's multiboot loader: what a sound image becomes in RAM, and that every broken one is refused with its reason.
+ * vtlrun's multiboot loader: what a sound image becomes in RAM, and that every broken one is
+ * refused with its reason.
  */
 
 #include <elf.h>

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""vtlrun as its user sees it: options, exit statuses, console, signals. Guests are a few bytes each."""
+"""vtlrun as its user sees it: options, statuses, console, signals. Guests are a few bytes each."""
 
 import errno
 import os

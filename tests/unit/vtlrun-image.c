@@ -39,7 +39,8 @@ int image_teardown(void **state) {
         return 0;
 }
 
-/* Loads a copy that is exactly as large as the image, so that sanitizers see every byte read beyond it. */
+/* Loads a copy that is exactly as large as the image, so that sanitizers see every byte read beyond
+   it. */
 int image_load(struct fixture *f) {
         uint8_t *copy = malloc(f->size ? f->size : 1);
         int r;

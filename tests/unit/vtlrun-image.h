@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * For the tests of vtlrun's loaders: an image under construction, the RAM it goes to, and what is said about it.
+ * For the tests of vtlrun's loaders: an image under construction, the RAM it goes to, and what is
+ * said about it.
  */
 
 #include <stddef.h>
