@@ -3,8 +3,8 @@
 #include "util/util.h"
 
 /*
- * PropertiesChanged, coalesced: what has changed is remembered, and at most ten signals a second per partition, its
- * VPs included, tell about it. A signal carries the values of the moment it is sent.
+ * PropertiesChanged, coalesced: somebody says that something may have changed; at most ten signals a second per
+ * partition, its VPs included, tell what has, compared with what was told last.
  */
 
 #define INTERVAL_USEC (100u * 1000)
@@ -13,23 +13,82 @@ static bool anything_left(const struct partition *p) {
         return p->changes.partition || p->changes.vps;
 }
 
+/* The announced properties of a partition, in the order of struct announced */
+static const char *const announced_names[] = {
+        "State", "WorkerPid", "PolicyName", "Vtl1Allowed", "EnabledVtls", "ProtectionEnabled", "PartitionConfig",
+};
+
+struct announced {
+        uint64_t values[ARRAY_SIZE(announced_names)];
+};
+_Static_assert(sizeof(struct announced) == sizeof(((struct partition_changes *) NULL)->announced),
+               "there is room for every announced property");
+
+/* Texts are told apart by a number: a partition has one policy name per reading of the policy. */
+static uint64_t text_number(const char *s) {
+        uint64_t h = 14695981039346656037u; /* FNV-1a */
+
+        for (; *s; s++)
+                h = (h ^ (uint8_t) *s) * 1099511628211u;
+        return h;
+}
+
+static struct announced current(const struct partition *p) {
+        const struct vtl_control_header *h = partition_header(p);
+
+        return (struct announced){ {
+                (uint64_t) p->state,
+                (uint64_t) p->worker_pid,
+                text_number(p->decision.name),
+                p->decision.allow_vtl1,
+                control_read(h->enabled_vtls),
+                !!control_read(h->protection_enabled),
+                control_read(h->partition_config),
+        } };
+}
+
+/* True when there was something to tell */
+static bool emit_partition(struct partition *p) {
+        char *names[ARRAY_SIZE(announced_names) + 1];
+        const struct announced now = current(p);
+        size_t n = 0;
+
+        for (size_t i = 0; i < ARRAY_SIZE(announced_names); i++)
+                if (now.values[i] != p->changes.announced[i])
+                        names[n++] = (char *) announced_names[i];
+        names[n] = NULL;
+        memcpy(p->changes.announced, now.values, sizeof(now.values));
+        if (n > 0 && bus_of(p) && p->bus_path)
+                (void) sd_bus_emit_properties_changed_strv(bus_of(p), p->bus_path, BUS_PARTITION_INTERFACE, names);
+        return n > 0;
+}
+
+static bool emit_vp(struct partition *p, unsigned vp) {
+        _cleanup_free_ char *path = bus_vp_path(p, vp);
+        uint32_t now = control_read(partition_vp(p, vp)->enabled_vtls);
+
+        if (now == p->changes.announced_vps[vp])
+                return false;
+        p->changes.announced_vps[vp] = now;
+        if (bus_of(p) && path)
+                (void) sd_bus_emit_properties_changed(bus_of(p), path, BUS_VP_INTERFACE, "EnabledVtls", NULL);
+        return true;
+}
+
+/* One signal, or none when nothing has really changed */
 static void emit_next(struct partition *p) {
-        sd_bus *bus = bus_of(p);
         struct partition_changes *c = &p->changes;
+        bool told = false;
 
         if (c->partition) {
                 c->partition = false;
-                if (bus && p->bus_path)
-                        (void) sd_bus_emit_properties_changed(bus, p->bus_path, BUS_PARTITION_INTERFACE, "State",
-                                                              "WorkerPid", "PolicyName", "Vtl1Allowed", "EnabledVtls",
-                                                              "ProtectionEnabled", "PartitionConfig", NULL);
-        } else if (c->vps) {
+                told = emit_partition(p);
+        }
+        while (!told && c->vps) {
                 unsigned vp = (unsigned) __builtin_ctzll(c->vps);
-                _cleanup_free_ char *path = bus_vp_path(p, vp);
 
                 c->vps &= c->vps - 1;
-                if (bus && path)
-                        (void) sd_bus_emit_properties_changed(bus, path, BUS_VP_INTERFACE, "EnabledVtls", NULL);
+                told = emit_vp(p, vp);
         }
 }
 
@@ -75,6 +134,14 @@ void bus_partition_changed(struct partition *p) {
 void bus_vp_changed(struct partition *p, unsigned vp) {
         p->changes.vps |= UINT64_C(1) << vp;
         arm(p);
+}
+
+void bus_changes_begin(struct partition *p) {
+        const struct announced now = current(p);
+
+        memcpy(p->changes.announced, now.values, sizeof(now.values));
+        for (unsigned i = 0; i < p->vps; i++)
+                p->changes.announced_vps[i] = control_read(partition_vp(p, i)->enabled_vtls);
 }
 
 void bus_changes_done(struct partition *p) {

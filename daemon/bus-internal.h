@@ -39,7 +39,9 @@ int bus_register_vps(struct bus *bus);
 /* The partition of a text UUID, or NULL */
 struct partition *bus_lookup(struct bus *bus, const char *uuid_text);
 
-/* bus-changes.c: whatever has not been announced is forgotten. */
+/* bus-changes.c: the object is announced with the values of this moment. */
+void bus_changes_begin(struct partition *p);
+/* Whatever has not been announced is forgotten. */
 void bus_changes_done(struct partition *p);
 
 /* A property getter: @expression of the object @o. */

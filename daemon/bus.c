@@ -113,6 +113,7 @@ void bus_partition_added(struct partition *p) {
                 log_warning("VM %s is not on the bus: %s", p->uuid_text, strerror(-r));
                 return;
         }
+        bus_changes_begin(p);
         emit_object(p, sd_bus_emit_object_added);
 }
 

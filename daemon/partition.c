@@ -221,6 +221,10 @@ static void on_event(void *userdata, const struct worker_notice *n) {
         case VTL_EVENT_DENIED:
                 on_denied(p);
                 break;
+        case VTL_EVENT_PROTECTION_ENABLED:
+                if (log_ratelimit(&p->log_limit, 1000, 10))
+                        log_info("VM %s: VTL1 protects its memory", p->uuid_text);
+                break;
         case VTL_EVENT_STOPPED:
                 if (p->state != PARTITION_STOPPED)
                         log_error("VM %s: the engine cannot go on with this guest: %s", p->uuid_text,

@@ -38,6 +38,8 @@ const char *partition_state_to_string(enum partition_state s);
 struct partition_changes {
         bool partition;
         uint64_t vps; /* bitmap */
+        uint64_t announced[7];
+        uint32_t announced_vps[VTL_ATTACH_VPS_MAX];
         uint64_t last_usec;
         sd_event_source *timer;
 };
