@@ -131,7 +131,7 @@ add_payload()
                 mkdir -p "$tree$dest"
                 cp -RL "$source/." "$tree$dest/"
                 find "$source" -type f -perm -u+x | while read -r program; do
-                        is_elf "$program" && add_libraries "$program" ''
+                        ! is_elf "$program" || add_libraries "$program" ''
                 done
                 return
         fi
