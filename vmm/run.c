@@ -441,10 +441,6 @@ static int run(struct vtlvmm_vcpu *c) {
                         return 0; /* the exit is in VTL0's kvm_run already */
                 if (r < 0)
                         return r;
-                /* Some KVMs look for an interrupt window only at exits: this one is such a moment. */
-                if (vp->active == 1 && c->irq_window && now->ready_for_interrupt_injection &&
-                    now->if_flag)
-                        c->to_boundary = true;
                 if (vp->active == 1)
                         show_exit(c);
                 return 0;
