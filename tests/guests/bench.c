@@ -1,25 +1,51 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The guest's side of the benchmark. Each measurement prints "bench-start NAME", then
- * "bench NAME ITERATIONS REFERENCE_TIME_100NS". The loops are a few instructions; nothing touches
- * the FPU.
+ * The guest's side of the benchmark. Measures everything in turn, in so many rounds, so that what
+ * is compared was measured at nearly the same time; a round is shorter than what the host's
+ * scheduler gives to others, so that the best one was disturbed by nobody. Then it prints
+ * "bench NAME ROUNDS ITERATIONS BEST_NS MEDIAN_NS", the times being those of a round. The loops are
+ * a few instructions. Only "switch_fpu" touches the FPU.
  *
- * Command line, iterations; 0 leaves one out: raw=N, switch=N, handoff=N, memory=N.
+ * Command line: rounds=N, and iterations in each round, 0 leaves one out: raw=N, switch=N,
+ * handoff=N, memory=N, fpu=N (not where KVM emulates the guest's instructions), instruction=N (how
+ * dear instructions are that never leave the guest: not at all, or very where KVM emulates them).
  */
 #include "lib/hv.h"
 
 #define UNHANDLED_PORT 0x80
 
 uint64_t bench_entry, bench_return_entry;
-volatile uint32_t bench_stop;
+volatile uint32_t bench_stop, bench_count;
 
 /*
  * void bench_calls(uint64_t n): VTL calls and nothing else. The general registers are VTL1's as
- * well: all that counts is in RBX, which VTL1's loop leaves alone, and in memory. void
- * bench_returns(void): VTL1's half; ends when bench_stop is set and the next call comes.
+ * well: all that counts is in RBX, which VTL1's loops leave alone, and in memory. void
+ * bench_returns(void): VTL1's half; ends when bench_stop is set and the next call comes. void
+ * bench_fpu_returns(void): the same with another XMM0 at each return. uint64_t
+ * bench_hypercalls(uint64_t n, uint64_t control, uint64_t input): fast hypercalls; returns the last
+ * one's result.
  */
 void bench_calls(uint64_t n);
 void bench_returns(void);
+void bench_fpu_returns(void);
+uint64_t bench_hypercalls(uint64_t n, uint64_t control, uint64_t input);
+
+/* clang-format off */
+#define SAVE                        \
+        "        pushq %rbx\n"      \
+        "        pushq %rbp\n"      \
+        "        pushq %r12\n"      \
+        "        pushq %r13\n"      \
+        "        pushq %r14\n"      \
+        "        pushq %r15\n"
+#define RESTORE_AND_RETURN          \
+        "        popq %r15\n"       \
+        "        popq %r14\n"       \
+        "        popq %r13\n"       \
+        "        popq %r12\n"       \
+        "        popq %rbp\n"       \
+        "        popq %rbx\n"       \
+        "        ret\n"
 
 __asm__(".pushsection .text\n"
         "bench_calls:\n"
@@ -32,114 +58,170 @@ __asm__(".pushsection .text\n"
         "        popq %rbx\n"
         "        ret\n"
         "bench_returns:\n"
-        "        pushq %rbx\n"
-        "        pushq %rbp\n"
-        "        pushq %r12\n"
-        "        pushq %r13\n"
-        "        pushq %r14\n"
-        "        pushq %r15\n"
+        SAVE
         "1:      movl $1, %ecx\n"
         "        call *bench_return_entry\n"
         "        cmpl $0, bench_stop\n"
         "        je 1b\n"
-        "        popq %r15\n"
-        "        popq %r14\n"
-        "        popq %r13\n"
-        "        popq %r12\n"
-        "        popq %rbp\n"
-        "        popq %rbx\n"
-        "        ret\n"
+        RESTORE_AND_RETURN
+        "bench_fpu_returns:\n"
+        SAVE
+        "1:      incl bench_count\n"
+        "        movd bench_count, %xmm0\n"
+        "        movl $1, %ecx\n"
+        "        call *bench_return_entry\n"
+        "        cmpl $0, bench_stop\n"
+        "        je 1b\n"
+        RESTORE_AND_RETURN
+        "bench_hypercalls:\n"
+        SAVE
+        "        movq %rdi, %rbx\n"
+        "        movq %rsi, %rbp\n"
+        "        movq %rdx, %r12\n"
+        "        movl $1, %r8d\n"
+        "1:      movq %rbp, %rcx\n"
+        "        movq %r12, %rdx\n"
+        "        call *bench_entry\n"
+        "        decq %rbx\n"
+        "        jnz 1b\n"
+        RESTORE_AND_RETURN
         ".popsection");
+/* clang-format on */
 
+/*
+ * Time is the TSC's: reading the reference counter is a handoff to the engine. How fast it runs, the
+ * reference counter tells when all is over.
+ */
 static uint64_t started;
 
-static void start(const char *name) {
-        print("bench-start %s\n", name);
-        started = hv_time();
+static void start(void) {
+        started = rdtsc();
 }
 
-static void stop(const char *name, uint64_t n) {
-        uint64_t time = hv_time() - started;
-
-        print("bench %s %lu %lu\n", name, n, time);
+static uint64_t stop(void) {
+        return rdtsc() - started;
 }
 
-static void bench_raw(uint64_t n) {
-        uint64_t left = n;
-
-        start("raw_exit");
+static uint64_t bench_raw(uint64_t n) {
+        start();
         __asm__ volatile("1: outb %%al, %1; decq %0; jnz 1b"
-                         : "+r"(left)
+                         : "+r"(n)
                          : "i"(UNHANDLED_PORT)
                          : "cc", "memory");
-        stop("raw_exit", n);
+        return stop();
 }
 
-static uint64_t vtl1_loop(uint64_t arg) {
+static uint64_t bench_instruction(uint64_t n) {
+        start();
+        __asm__ volatile("1: subq $2, %0; ja 1b" : "+r"(n) : : "cc");
+        return stop();
+}
+
+static uint64_t vtl1_loop(uint64_t returns) {
         bench_return_entry = this_cpu()->vtl_return_entry;
-        bench_returns();
-        return arg;
+        ((void (*)(void)) returns)();
+        return 0;
 }
 
-static void bench_switch(uint64_t n) {
+static uint64_t switch_with(void (*returns)(void), uint64_t n) {
         struct gprs g = gprs_zero();
+        uint64_t time;
 
         bench_stop = 0;
         bench_entry = this_cpu()->vtl_call_entry;
-        vtl1_run(vtl1_loop, 0);
-        start("switch");
+        vtl1_run(vtl1_loop, (uint64_t) returns);
+        start();
         bench_calls(n);
-        stop("switch", n);
+        time = stop();
         /* VTL1's function comes to its end now, and leaves other registers than bench_calls()
          * needs. */
         bench_stop = 1;
         vtl_call(&g);
+        return time;
+}
+
+static uint64_t bench_switch(uint64_t n) {
+        return switch_with(bench_returns, n);
+}
+
+static uint64_t bench_fpu(uint64_t n) {
+        return switch_with(bench_fpu_returns, n);
 }
 
 /* A call that the engine serves: the partition has VTL1 already, so nothing changes. */
-static void bench_handoff(uint64_t n) {
+static uint64_t bench_handoff(uint64_t n) {
         const uint64_t control = HVCALL_ENABLE_PARTITION_VTL | HV_CONTROL_FAST;
-        uint64_t entry = this_cpu()->hypercall_entry, bad = 0;
+        uint64_t time, result;
 
-        start("handoff");
-        for (uint64_t i = 0; i < n; i++)
-                bad += HV_RESULT_STATUS(hv_call_at(control, HV_PARTITION_ID_SELF, 1, entry)) !=
-                       HV_STATUS_INVALID_VTL_STATE;
-        stop("handoff", n);
-        if (bad > 0)
-                bail_out("%lu hypercalls went wrong", bad);
+        bench_entry = this_cpu()->hypercall_entry;
+        start();
+        result = bench_hypercalls(n, control, HV_PARTITION_ID_SELF);
+        time = stop();
+        if (HV_RESULT_STATUS(result) != HV_STATUS_INVALID_VTL_STATE)
+                bail_out("a second EnablePartitionVtl has the status 0x%x",
+                         HV_RESULT_STATUS(result));
+        return time;
 }
 
-static void bench_memory(uint64_t n) {
+static uint64_t bench_memory(uint64_t n) {
         uint64_t entry = this_cpu()->hypercall_entry, in = (uint64_t) this_cpu()->in,
                  out = (uint64_t) this_cpu()->out;
 
         hv_register(HV_REGISTER_VSM_VP_STATUS);
-        start("get_register");
+        start();
         for (uint64_t i = 0; i < n; i++)
                 hv_call_at(HVCALL_GET_VP_REGISTERS | HV_REPS(1), in, out, entry);
-        stop("get_register", n);
+        return stop();
 }
 
+/* clang-format off */
 static const struct {
         const char *option;
+        const char *name;
         uint64_t usual;
-        void (*run)(uint64_t n);
+        uint64_t (*run)(uint64_t n);
 } benches[] = {
-        { "raw", 1000, bench_raw },
-        { "switch", 1000, bench_switch },
-        { "handoff", 200, bench_handoff },
-        { "memory", 200, bench_memory },
+        { "raw",         "raw_exit",     40,  bench_raw         },
+        { "switch",      "switch",       20,  bench_switch      },
+        { "handoff",     "handoff",      20,  bench_handoff     },
+        { "memory",      "get_register", 20,  bench_memory      },
+        { "fpu",         "switch_fpu",   0,   bench_fpu         },
+        { "instruction", "instruction",  200, bench_instruction },
 };
+/* clang-format on */
+
+#define ROUNDS_MAX 1000
+
+/* Sorted, by TSC ticks. */
+static uint64_t samples[ELEMENTSOF(benches)][ROUNDS_MAX];
+
+static void add_sample(uint64_t *sorted, uint64_t n, uint64_t value) {
+        for (; n > 0 && sorted[n - 1] > value; n--)
+                sorted[n] = sorted[n - 1];
+        sorted[n] = value;
+}
 
 void guest_main(void) {
+        uint64_t n[ELEMENTSOF(benches)], rounds = cmdline_number("rounds", 10), time, tsc;
+
+        if (rounds == 0 || rounds > ROUNDS_MAX)
+                bail_out("rounds=%lu is not a number from 1 to %u", rounds, ROUNDS_MAX);
+        for (unsigned i = 0; i < ELEMENTSOF(benches); i++)
+                n[i] = cmdline_number(benches[i].option, benches[i].usual);
         guest_silent();
         vsm_open();
-        for (unsigned i = 0; i < ELEMENTSOF(benches); i++) {
-                uint64_t n = cmdline_number(benches[i].option, benches[i].usual);
 
-                if (n > 0)
-                        benches[i].run(n);
-        }
-        print("bench-end\n");
+        time = hv_time();
+        tsc = rdtsc();
+        for (uint64_t round = 0; round < rounds; round++)
+                for (unsigned i = 0; i < ELEMENTSOF(benches); i++)
+                        if (n[i] > 0)
+                                add_sample(samples[i], round, benches[i].run(n[i]));
+        tsc = rdtsc() - tsc;
+        time = (hv_time() - time) * 100;
+
+        for (unsigned i = 0; i < ELEMENTSOF(benches); i++)
+                if (n[i] > 0)
+                        print("bench %s %lu %lu %lu %lu\n", benches[i].name, rounds, n[i],
+                              samples[i][0] * time / tsc, samples[i][rounds / 2] * time / tsc);
 }
