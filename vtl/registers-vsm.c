@@ -196,6 +196,7 @@ int register_set_secure_config(const struct register_access *a, const union hv_r
         if (v->reg64 & ~2ull)
                 return HV_STATUS_INVALID_REGISTER_VALUE;
         a->vp->tlb_locked = v->reg64 & 2;
+        a->vp->ctl->switchable = 0; /* another VP's engine comes to it at its next exit */
         return 0;
 }
 
@@ -217,6 +218,7 @@ int register_set_pending_event(const struct register_access *a, const union hv_r
         }
         a->vp->pending_event0[0] = e & 1 ? e : 0;
         a->vp->pending_event0[1] = v->high64;
+        a->vp->ctl->switchable = 0; /* another VP's engine comes to it at its next exit */
         return 0;
 }
 

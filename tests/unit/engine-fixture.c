@@ -6,6 +6,7 @@
 #include "hvcall/serve.h"
 #include "tests/unit/engine-fixture.h"
 #include "tests/unit/tiny-guest.h"
+#include "util/log.h"
 #include "util/util.h"
 #include "vtl/hvpage.h"
 #include "vtl/switch.h"
@@ -72,6 +73,7 @@ static void start_vps(struct fx *f, unsigned vps) {
 void fx_init(struct fx *f, const struct fx_options *o) {
         unsigned vps = o->vps ? o->vps : 1;
 
+        log_set_max_level(LOG_CRIT); /* errors are made on purpose */
         *f = (struct fx) { .rip_behind = o->rip_behind, .ram = o->ram, .own_ram = !o->ram };
         if (f->own_ram) {
                 f->ram = zeroed(TINY_SIZE);
