@@ -481,13 +481,8 @@ static bool lapic_base_write(struct lapic *l, uint64_t value) {
         l->base_msr = value;
         if (new_mode == 0)
                 lapic_reset_registers(l);
-        else if (new_mode == mode) {
-                /* The logical ID is the ID's from now on, and ICR's destination has another format.
-                 */
-                l->ldr = 0;
-                l->dfr = UINT32_MAX;
+        else if (new_mode == mode) /* ICR's destination has another format from now on. */
                 l->icr = (uint32_t) l->icr;
-        }
         return true;
 }
 

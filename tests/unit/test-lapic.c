@@ -460,6 +460,10 @@ static void test_icr_xapic(void **state) {
         assert_true(ipi.valid && ipi.logical);
         assert_int_equal(ipi.destination, 3);
         assert_int_equal(mmio_read(&l, 0x310), 3u << 24);
+
+        /* The destination does not survive the change of its format. */
+        msr_write(&l, LAPIC_MSR_BASE, BSP_X2APIC);
+        assert_int_equal(msr_read(&l, 0x830), 1 << 11 | 0x30);
 }
 
 static void test_icr_modes(void **state) {
@@ -517,6 +521,7 @@ static void test_matches(void **state) {
                 { false, 5, 0, UINT32_MAX, false, false, 0xff, true },
                 { false, 5, 0, UINT32_MAX, true, false, 5, true },
                 { false, 5, 0, UINT32_MAX, true, false, 0x105, false },
+                { false, 0x105, 0, UINT32_MAX, false, false, 5, true },
                 { false, 5, 0, UINT32_MAX, true, false, UINT32_MAX, true },
                 { true, 0x105, 0, 0, true, false, 0x105, true },
                 { true, 0x105, 0, 0, true, false, 5, false },
