@@ -199,6 +199,10 @@ static uint64_t tsc_page_time(const volatile struct hv_reference_tsc_page *p, ui
         return high + (uint64_t) p->tsc_offset;
 }
 
+static uint64_t vtl1_tsc(uint64_t arg) {
+        return rdtsc();
+}
+
 static void test_time(void) {
         const volatile struct hv_reference_tsc_page *p = (void *) TSC_PAGE;
         uint64_t last = hv_time(), now, before, after;
@@ -210,6 +214,15 @@ static void test_time(void) {
                 last = now;
         }
         is(backwards, 0, "the reference counter never goes back, in both levels");
+        backwards = 0;
+        last = rdtsc();
+        for (unsigned i = 0; i < 50; i++) {
+                now = vtl1_run(vtl1_tsc, 0);
+                backwards += now < last;
+                last = rdtsc();
+                backwards += last < now;
+        }
+        is(backwards, 0, "nor does the TSC, from one level to the other");
         now = hv_time();
         for (before = rdtsc(); rdtsc() - before < 20000000;)
                 cpu_relax();
