@@ -184,7 +184,7 @@ static const struct {
         uint64_t vtl0, vtl1; /* to be set; KEEP */
         uint64_t initial;    /* in VTL1; KEEP: whatever */
 } rows[] = {
-        { "CR3", read_cr3, write_cr3, KEEP, KEEP, (uint64_t) KEEP },
+        { "CR3", read_cr3, write_cr3, KEEP, KEEP, KEEP },
         { "CR8", read_cr8, write_cr8, 5, 3, 0 },
         { "APIC TPR", get_apic_tpr, set_apic_tpr, 0x50, 0x30, 0 },
         { "DR7", read_dr7, write_dr7, 0x500, 0x600, 0x400 },
