@@ -26,7 +26,8 @@ static int read_policy(struct broker *b) {
 
         r = policy_load(b->config.policy_path, &policy, error);
         if (r == -ENOENT && !b->config.policy_required) {
-                log_notice("there is no policy file %s: every VM may enable VTL1", b->config.policy_path);
+                log_notice("there is no policy file %s: every VM may enable VTL1",
+                           b->config.policy_path);
                 r = 0;
         } else if (r < 0)
                 log_error("%s", error[0] ? error : strerror(-r));
@@ -45,7 +46,8 @@ static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void
 
         (void) clock_gettime(CLOCK_MONOTONIC, &now);
         (void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
-                          (unsigned long long) now.tv_sec * 1000000 + (unsigned long long) now.tv_nsec / 1000);
+                          (unsigned long long) now.tv_sec * 1000000 +
+                                  (unsigned long long) now.tv_nsec / 1000);
         if (read_policy(b) < 0)
                 log_error("the policy stays as it was");
         (void) sd_notify(0, "READY=1");
@@ -110,7 +112,8 @@ static int open_socket(struct broker *b) {
                 b->listen_fd = b->config.listen_fd;
                 r = check_listening(b->listen_fd);
                 if (r < 0)
-                        log_error("descriptor %d is not a listening SEQPACKET socket", b->listen_fd);
+                        log_error("descriptor %d is not a listening SEQPACKET socket",
+                                  b->listen_fd);
         } else {
                 r = seqpacket_listen(b->config.socket_path);
                 if (r < 0)
@@ -121,7 +124,8 @@ static int open_socket(struct broker *b) {
                 }
         }
         if (r >= 0)
-                r = sd_event_add_io(b->event, &b->listen_source, b->listen_fd, EPOLLIN, on_accept, b);
+                r = sd_event_add_io(b->event, &b->listen_source, b->listen_fd, EPOLLIN, on_accept,
+                                    b);
         return r < 0 ? r : 0;
 }
 

@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * The broker: attach socket, policy, bus, workers. One event loop, one thread, no guest memory, no KVM.
+ * The broker: attach socket, policy, bus, workers. One event loop, one thread, no guest memory, no
+ * KVM.
  */
 
 #include <stdbool.h>

@@ -3,8 +3,8 @@
 #include "util/util.h"
 
 /*
- * PropertiesChanged, coalesced: somebody says that something may have changed; at most ten signals a second per
- * partition, its VPs included, tell what has, compared with what was told last.
+ * PropertiesChanged, coalesced: somebody says that something may have changed; at most ten signals
+ * a second per partition, its VPs included, tell what has, compared with what was told last.
  */
 
 #define INTERVAL_USEC (100u * 1000)
@@ -15,7 +15,8 @@ static bool anything_left(const struct partition *p) {
 
 /* The announced properties of a partition, in the order of struct announced */
 static const char *const announced_names[] = {
-        "State", "WorkerPid", "PolicyName", "Vtl1Allowed", "EnabledVtls", "ProtectionEnabled", "PartitionConfig",
+        "State",       "WorkerPid",         "PolicyName",      "Vtl1Allowed",
+        "EnabledVtls", "ProtectionEnabled", "PartitionConfig",
 };
 
 struct announced {
@@ -59,7 +60,8 @@ static bool emit_partition(struct partition *p) {
         names[n] = NULL;
         memcpy(p->changes.announced, now.values, sizeof(now.values));
         if (n > 0 && bus_of(p) && p->bus_path)
-                (void) sd_bus_emit_properties_changed_strv(bus_of(p), p->bus_path, BUS_PARTITION_INTERFACE, names);
+                (void) sd_bus_emit_properties_changed_strv(bus_of(p), p->bus_path,
+                                                           BUS_PARTITION_INTERFACE, names);
         return n > 0;
 }
 
@@ -71,7 +73,8 @@ static bool emit_vp(struct partition *p, unsigned vp) {
                 return false;
         p->changes.announced_vps[vp] = now;
         if (bus_of(p) && path)
-                (void) sd_bus_emit_properties_changed(bus_of(p), path, BUS_VP_INTERFACE, "EnabledVtls", NULL);
+                (void) sd_bus_emit_properties_changed(bus_of(p), path, BUS_VP_INTERFACE,
+                                                      "EnabledVtls", NULL);
         return true;
 }
 
@@ -114,14 +117,16 @@ static void arm(struct partition *p) {
                 (void) sd_event_source_get_enabled(c->timer, &enabled);
         if (enabled != SD_EVENT_OFF)
                 return;
-        /* The first change after a while is told as soon as what happens at once with it has happened. */
+        /* The first change after a while is told as soon as what happens at once with it has
+         * happened. */
         due = c->last_usec + INTERVAL_USEC;
         if (c->timer) {
                 r = sd_event_source_set_time(c->timer, due);
                 if (r >= 0)
                         r = sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
         } else
-                r = sd_event_add_time(p->broker->event, &c->timer, CLOCK_MONOTONIC, due, 1, on_timer, p);
+                r = sd_event_add_time(p->broker->event, &c->timer, CLOCK_MONOTONIC, due, 1,
+                                      on_timer, p);
         if (r < 0)
                 log_warning("VM %s: cannot announce a change: %s", p->uuid_text, strerror(-r));
 }

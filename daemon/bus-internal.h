@@ -45,16 +45,18 @@ void bus_changes_begin(struct partition *p);
 void bus_changes_done(struct partition *p);
 
 /* A property getter: @expression of the object @o. */
-#define BUS_GETTER(name, type, sd_type, object, expression)                                        \
-        static int name(sd_bus *bus, const char *path, const char *interface, const char *property, \
-                        sd_bus_message *reply, void *userdata, sd_bus_error *error) {               \
-                const object *o = userdata;                                                        \
-                                                                                                   \
-                return sd_bus_message_append(reply, sd_type, (type) (expression));                 \
+#define BUS_GETTER(name, type, sd_type, object, expression)                          \
+        static int name(sd_bus *bus, const char *path, const char *interface,        \
+                        const char *property, sd_bus_message *reply, void *userdata, \
+                        sd_bus_error *error) {                                       \
+                const object *o = userdata;                                          \
+                                                                                     \
+                return sd_bus_message_append(reply, sd_type, (type) (expression));   \
         }
 
 /* D-Bus has its own word size for booleans. */
 #define BUS_GETTER_BOOL(name, object, expression) BUS_GETTER(name, int, "b", object, !!(expression))
 #define BUS_GETTER_U32(name, object, expression) BUS_GETTER(name, uint32_t, "u", object, expression)
 #define BUS_GETTER_U64(name, object, expression) BUS_GETTER(name, uint64_t, "t", object, expression)
-#define BUS_GETTER_STRING(name, object, expression) BUS_GETTER(name, const char *, "s", object, expression)
+#define BUS_GETTER_STRING(name, object, expression) \
+        BUS_GETTER(name, const char *, "s", object, expression)

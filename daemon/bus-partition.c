@@ -22,7 +22,8 @@ BUS_GETTER_U64(get_partition_config, struct partition, HEADER(partition_config))
 BUS_GETTER_U64(get_protected_pages, struct partition, HEADER(protected_pages))
 BUS_GETTER_U64(get_intercepts, struct partition, HEADER(intercepts))
 BUS_GETTER_U64(get_denied, struct partition, HEADER(denied))
-BUS_GETTER_STRING(get_fault_precision, struct partition, o->precise_faults ? "precise" : "imprecise")
+BUS_GETTER_STRING(get_fault_precision, struct partition,
+                  o->precise_faults ? "precise" : "imprecise")
 /* What the one backend there is can and cannot do; see vtld(8), "What is not enforced". */
 BUS_GETTER_STRING(get_backend, struct partition, o ? "stock" : NULL)
 BUS_GETTER_STRING(get_none, struct partition, o ? "none" : NULL)
@@ -66,8 +67,8 @@ static const sd_bus_vtable partition_vtable[] = {
 
 /* ---- Objects ---- */
 
-static int find_partition(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret,
-                          sd_bus_error *error) {
+static int find_partition(sd_bus *bus, const char *path, const char *interface, void *userdata,
+                          void **ret, sd_bus_error *error) {
         _cleanup_free_ char *uuid = NULL;
         struct partition *p;
         int r;
@@ -83,7 +84,8 @@ static int find_partition(sd_bus *bus, const char *path, const char *interface, 
         return 1;
 }
 
-static int list_partitions(sd_bus *bus, const char *prefix, void *userdata, char ***ret, sd_bus_error *error) {
+static int list_partitions(sd_bus *bus, const char *prefix, void *userdata, char ***ret,
+                           sd_bus_error *error) {
         struct bus *b = userdata;
         struct partition *p, *next;
         size_t n = 0;
@@ -105,20 +107,21 @@ static int list_partitions(sd_bus *bus, const char *prefix, void *userdata, char
 int bus_register_partitions(struct bus *bus) {
         int r;
 
-        r = sd_bus_add_fallback_vtable(bus->bus, NULL, BUS_PARTITIONS, BUS_PARTITION_INTERFACE, partition_vtable,
-                                       find_partition, bus);
+        r = sd_bus_add_fallback_vtable(bus->bus, NULL, BUS_PARTITIONS, BUS_PARTITION_INTERFACE,
+                                       partition_vtable, find_partition, bus);
         if (r >= 0)
-                r = sd_bus_add_node_enumerator(bus->bus, NULL, BUS_PARTITIONS, list_partitions, bus);
+                r = sd_bus_add_node_enumerator(bus->bus, NULL, BUS_PARTITIONS, list_partitions,
+                                               bus);
         return r;
 }
 
 /* ---- Signals ---- */
 
-#define emit(p, member, ...)                                                                       \
-        ({                                                                                         \
-                if (bus_of(p) && (p)->bus_path)                                                    \
-                        (void) sd_bus_emit_signal(bus_of(p), (p)->bus_path, BUS_PARTITION_INTERFACE, member, \
-                                                  __VA_ARGS__);                                    \
+#define emit(p, member, ...)                                                                     \
+        ({                                                                                       \
+                if (bus_of(p) && (p)->bus_path)                                                  \
+                        (void) sd_bus_emit_signal(bus_of(p), (p)->bus_path,                      \
+                                                  BUS_PARTITION_INTERFACE, member, __VA_ARGS__); \
         })
 
 void bus_emit_vtl_enabled(struct partition *p, unsigned vtl) {

@@ -31,7 +31,8 @@ static const sd_bus_vtable vp_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_PROPERTY("Index", "u", get_index, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("ApicId", "u", get_apic_id, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("EnabledVtls", "u", get_enabled_vtls, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("EnabledVtls", "u", get_enabled_vtls, 0,
+                        SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         /* These change with every call of the guest: read them when you want them. */
         SD_BUS_PROPERTY("ActiveVtl", "u", get_active_vtl, 0, 0),
         SD_BUS_PROPERTY("SuspendedVtls", "u", get_suspended_vtls, 0, 0),
@@ -85,7 +86,8 @@ static size_t add_paths(char **paths, const struct partition *p) {
         return n;
 }
 
-static int list_vps(sd_bus *bus, const char *prefix, void *userdata, char ***ret, sd_bus_error *error) {
+static int list_vps(sd_bus *bus, const char *prefix, void *userdata, char ***ret,
+                    sd_bus_error *error) {
         struct bus *b = userdata;
         struct partition *p, *next;
         size_t room = 1, n = 0;
@@ -105,7 +107,8 @@ static int list_vps(sd_bus *bus, const char *prefix, void *userdata, char ***ret
 int bus_register_vps(struct bus *bus) {
         int r;
 
-        r = sd_bus_add_fallback_vtable(bus->bus, NULL, BUS_PARTITIONS, BUS_VP_INTERFACE, vp_vtable, find_vp, bus);
+        r = sd_bus_add_fallback_vtable(bus->bus, NULL, BUS_PARTITIONS, BUS_VP_INTERFACE, vp_vtable,
+                                       find_vp, bus);
         if (r >= 0)
                 r = sd_bus_add_node_enumerator(bus->bus, NULL, BUS_PARTITIONS, list_vps, bus);
         return r;
@@ -115,5 +118,6 @@ void bus_emit_vp_vtl_enabled(struct partition *p, unsigned vp, unsigned vtl) {
         _cleanup_free_ char *path = bus_vp_path(p, vp);
 
         if (bus_of(p) && path)
-                (void) sd_bus_emit_signal(bus_of(p), path, BUS_VP_INTERFACE, "VtlEnabled", "u", (uint32_t) vtl);
+                (void) sd_bus_emit_signal(bus_of(p), path, BUS_VP_INTERFACE, "VtlEnabled", "u",
+                                          (uint32_t) vtl);
 }

@@ -61,7 +61,8 @@ static int method_get_partition(sd_bus_message *m, void *userdata, sd_bus_error 
                 return sd_bus_error_set(error, BUS_ERROR_INVALID_UUID, "This is not a UUID.");
         p = bus_lookup(bus, text);
         if (!p || !p->bus_path)
-                return sd_bus_error_setf(error, BUS_ERROR_NO_SUCH_PARTITION, "No VM of UUID %s is attached.", text);
+                return sd_bus_error_setf(error, BUS_ERROR_NO_SUCH_PARTITION,
+                                         "No VM of UUID %s is attached.", text);
         return sd_bus_reply_method_return(m, "o", p->bus_path);
 }
 
@@ -74,8 +75,9 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Partitions", "u", get_partitions, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("MaxPartitions", "u", get_max_partitions, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_METHOD_WITH_ARGS("ListPartitions", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sso)", partitions),
-                                method_list_partitions, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ListPartitions", SD_BUS_NO_ARGS,
+                                SD_BUS_RESULT("a(sso)", partitions), method_list_partitions,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("GetPartition", SD_BUS_ARGS("s", uuid), SD_BUS_RESULT("o", path),
                                 method_get_partition, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_VTABLE_END,
@@ -125,7 +127,8 @@ void bus_partition_removed(struct partition *p) {
 
 void bus_partition_count_changed(struct broker *b) {
         if (b->bus && b->bus->bus)
-                (void) sd_bus_emit_properties_changed(b->bus->bus, BUS_ROOT, BUS_MANAGER_INTERFACE, "Partitions", NULL);
+                (void) sd_bus_emit_properties_changed(b->bus->bus, BUS_ROOT, BUS_MANAGER_INTERFACE,
+                                                      "Partitions", NULL);
 }
 
 /* ---- The connection ---- */
@@ -158,7 +161,8 @@ static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *erro
 static int register_objects(struct bus *bus) {
         int r;
 
-        r = sd_bus_add_object_vtable(bus->bus, NULL, BUS_ROOT, BUS_MANAGER_INTERFACE, manager_vtable, bus);
+        r = sd_bus_add_object_vtable(bus->bus, NULL, BUS_ROOT, BUS_MANAGER_INTERFACE,
+                                     manager_vtable, bus);
         if (r >= 0)
                 r = bus_register_partitions(bus);
         if (r >= 0)
@@ -167,7 +171,8 @@ static int register_objects(struct bus *bus) {
                 r = sd_bus_add_object_manager(bus->bus, NULL, BUS_ROOT);
         if (r >= 0)
                 r = sd_bus_match_signal(bus->bus, NULL, NULL, "/org/freedesktop/DBus/Local",
-                                        "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, bus);
+                                        "org.freedesktop.DBus.Local", "Disconnected",
+                                        on_disconnected, bus);
         return r;
 }
 
@@ -226,7 +231,8 @@ int bus_new(struct broker *b, const char *address, struct bus **ret) {
                 return -ENOMEM;
         bus->broker = b;
         bus->address = address;
-        r = sd_event_add_time_relative(b->event, &bus->reconnect, CLOCK_MONOTONIC, 0, 0, on_reconnect, bus);
+        r = sd_event_add_time_relative(b->event, &bus->reconnect, CLOCK_MONOTONIC, 0, 0,
+                                       on_reconnect, bus);
         if (r >= 0)
                 r = sd_event_source_set_enabled(bus->reconnect, SD_EVENT_OFF);
         if (r >= 0)

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The broker's face on D-Bus: org.vtld1. Nothing here decides anything; the functions below may be called whether or
- * not there is a connection to a bus.
+ * The broker's face on D-Bus: org.vtld1. Nothing here decides anything; the functions below may be
+ * called whether or not there is a connection to a bus.
  */
 
 #include <stdint.h>

@@ -102,9 +102,11 @@ static bool send_reply(struct connection *c, struct protocol_reply *reply) {
 
         if (reply->message.header.flags & VTL_MESSAGE_ERROR &&
             log_ratelimit(&c->broker->refusal_limit, 1000, 10))
-                log_info("process %d: command %u refused: %s", (int) c->peer.pid, reply->message.header.command,
+                log_info("process %d: command %u refused: %s", (int) c->peer.pid,
+                         reply->message.header.command,
                          (const char *) reply->message.bytes + sizeof(struct vtl_message));
-        r = seqpacket_send(c->fd, &reply->message, reply->len, &reply->fd, reply->fd >= 0 ? 1 : 0, MSG_DONTWAIT);
+        r = seqpacket_send(c->fd, &reply->message, reply->len, &reply->fd, reply->fd >= 0 ? 1 : 0,
+                           MSG_DONTWAIT);
         protocol_reply_done(reply);
         if (r >= 0 && !reply->close)
                 return true;
@@ -151,8 +153,8 @@ static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
         return 0;
 }
 
-void connection_started(struct connection *c, int error, const char *why, const struct vtl_message_started *started,
-                        int link_fd) {
+void connection_started(struct connection *c, int error, const char *why,
+                        const struct vtl_message_started *started, int link_fd) {
         struct protocol_reply reply;
 
         protocol_started(&c->protocol, error, why, started, link_fd, &reply);
@@ -170,7 +172,8 @@ void connection_worker_failed(struct connection *c) {
 static int on_deadline(sd_event_source *s, uint64_t usec, void *userdata) {
         struct connection *c = userdata;
 
-        log_info("process %d: no VM was started in time, closing its connection", (int) c->peer.pid);
+        log_info("process %d: no VM was started in time, closing its connection",
+                 (int) c->peer.pid);
         (void) connection_free(c);
         return 0;
 }
@@ -186,8 +189,9 @@ static int on_process_end(sd_event_source *s, int fd, uint32_t revents, void *us
 
 /* ---- Beginning ---- */
 
-/* The pidfd is of the process that connected only if that process is still there after it was opened: its end of the
- * socket closes when it dies (unless it gave it away, and then it is not served as that process for long). */
+/* The pidfd is of the process that connected only if that process is still there after it was
+ * opened: its end of the socket closes when it dies (unless it gave it away, and then it is not
+ * served as that process for long). */
 static int take_peer(struct connection *c) {
         socklen_t len = sizeof(c->peer);
 
@@ -207,7 +211,8 @@ static int add_sources(struct connection *c) {
         if (r >= 0)
                 r = sd_event_add_io(e, &c->process, c->pidfd, EPOLLIN, on_process_end, c);
         if (r >= 0)
-                r = sd_event_add_time_relative(e, &c->deadline, CLOCK_MONOTONIC, HANDSHAKE_USEC, 0, on_deadline, c);
+                r = sd_event_add_time_relative(e, &c->deadline, CLOCK_MONOTONIC, HANDSHAKE_USEC, 0,
+                                               on_deadline, c);
         /* What a process said before it ended is served first. */
         if (r >= 0)
                 r = sd_event_source_set_priority(c->process, SD_EVENT_PRIORITY_IDLE);

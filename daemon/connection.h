@@ -22,8 +22,9 @@ int connection_new(struct broker *b, int fd);
 struct connection *connection_free(struct connection *c);
 
 /* The answer to START; see protocol_started(). */
-void connection_started(struct connection *c, int error, const char *why, const struct vtl_message_started *started,
-                        int link_fd);
+void connection_started(struct connection *c, int error, const char *why,
+                        const struct vtl_message_started *started, int link_fd);
 
-/* The connection is closed for the VMM; the VM stays on the bus until the VMM has closed its end too. */
+/* The connection is closed for the VMM; the VM stays on the bus until the VMM has closed its end
+ * too. */
 void connection_worker_failed(struct connection *c);

@@ -196,13 +196,15 @@ static int run_broker(struct arguments *a) {
         n = sd_listen_fds(/* unset_environment= */ 1);
         if (n > 0 && a->broker.listen_fd < 0 && !a->broker.socket_path) {
                 if (n > 1) {
-                        log_error("vtld: %d sockets came from the service manager, one is expected", n);
+                        log_error("vtld: %d sockets came from the service manager, one is expected",
+                                  n);
                         return EX_CONFIG;
                 }
                 a->broker.listen_fd = SD_LISTEN_FDS_START;
         }
         if (a->broker.listen_fd >= 0)
-                (void) fcntl(a->broker.listen_fd, F_SETFL, fcntl(a->broker.listen_fd, F_GETFL) | O_NONBLOCK);
+                (void) fcntl(a->broker.listen_fd, F_SETFL,
+                             fcntl(a->broker.listen_fd, F_GETFL) | O_NONBLOCK);
         else if (!a->broker.socket_path)
                 a->broker.socket_path = SOCKET_PATH;
 

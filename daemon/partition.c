@@ -14,12 +14,9 @@
 #define LINK_GRACE_USEC (1000u * 1000)
 
 static const char *const state_names[_PARTITION_STATE_MAX] = {
-        [PARTITION_ATTACHED] = "attached",
-        [PARTITION_STARTING] = "starting",
-        [PARTITION_RUNNING] = "running",
-        [PARTITION_PAUSED] = "paused",
-        [PARTITION_STOPPED] = "stopped",
-        [PARTITION_FAILED] = "failed",
+        [PARTITION_ATTACHED] = "attached", [PARTITION_STARTING] = "starting",
+        [PARTITION_RUNNING] = "running",   [PARTITION_PAUSED] = "paused",
+        [PARTITION_STOPPED] = "stopped",   [PARTITION_FAILED] = "failed",
 };
 
 const char *partition_state_to_string(enum partition_state s) {
@@ -50,13 +47,15 @@ static uint64_t realtime_usec(void) {
 }
 
 static void decide(struct partition *p) {
-        const struct policy_subject s = { .name = p->name, .uuid = p->uuid_text, .uid = p->vmm_uid };
+        const struct policy_subject s = { .name = p->name,
+                                          .uuid = p->uuid_text,
+                                          .uid = p->vmm_uid };
 
         policy_decide(p->broker->policy, &s, &p->decision);
 }
 
-int partition_new(struct broker *b, struct connection *c, const struct protocol_vm *vm, pid_t vmm_pid, uid_t vmm_uid,
-                  struct partition **ret, const char **ret_why) {
+int partition_new(struct broker *b, struct connection *c, const struct protocol_vm *vm,
+                  pid_t vmm_pid, uid_t vmm_uid, struct partition **ret, const char **ret_why) {
         struct partition *p, *other;
         char name[4 * VTL_ATTACH_NAME_SIZE];
         void *control;
@@ -111,7 +110,8 @@ struct partition *partition_free(struct partition *p) {
         if (!p)
                 return NULL;
         bus_partition_removed(p);
-        p->worker = p->broker->ending ? worker_handle_abandon(p->worker) : worker_handle_release(p->worker);
+        p->worker = p->broker->ending ? worker_handle_abandon(p->worker)
+                                      : worker_handle_release(p->worker);
         sd_event_source_disable_unref(p->grace);
         (void) safe_close(p->link_fd);
         HASH_DELETE(hh, p->broker->partitions, p);
@@ -172,9 +172,10 @@ static void on_died(void *userdata, bool clean, const char *reason) {
         }
         p->worker = worker_handle_release(p->worker);
         p->worker_pid = 0;
-        /* A VMM that ends closes the link and its connection at once, and the worker may have been quicker. */
-        if (!clean || sd_event_add_time_relative(p->broker->event, &p->grace, CLOCK_MONOTONIC, LINK_GRACE_USEC, 0,
-                                                 on_grace, p) < 0)
+        /* A VMM that ends closes the link and its connection at once, and the worker may have been
+         * quicker. */
+        if (!clean || sd_event_add_time_relative(p->broker->event, &p->grace, CLOCK_MONOTONIC,
+                                                 LINK_GRACE_USEC, 0, on_grace, p) < 0)
                 worker_failed(p, reason);
 }
 
@@ -184,19 +185,21 @@ static void on_intercept(struct partition *p, const struct worker_notice *n) {
 
         if (!log_ratelimit(&p->violation_limit, 1000, 10))
                 return;
-        log_notice("VM %s: VP %u tried to %s protected memory at 0x%llx", p->uuid_text, n->vp, access,
-                   (unsigned long long) n->gpa);
+        log_notice("VM %s: VP %u tried to %s protected memory at 0x%llx", p->uuid_text, n->vp,
+                   access, (unsigned long long) n->gpa);
         bus_emit_secure_violation(p, n->vp, n->gpa, access);
 }
 
 static void on_denied(struct partition *p) {
         if (!log_ratelimit(&p->denied_limit, 1000, 10))
                 return;
-        log_notice("VM %s: asked for VTL1, which policy \"%s\" refuses", p->uuid_text, p->decision.name);
+        log_notice("VM %s: asked for VTL1, which policy \"%s\" refuses", p->uuid_text,
+                   p->decision.name);
         bus_emit_vtl1_denied(p);
 }
 
-/* A worker may be its guest's by now: nothing that it can say more than a few times a second costs more than that. */
+/* A worker may be its guest's by now: nothing that it can say more than a few times a second costs
+ * more than that. */
 static void on_event(void *userdata, const struct worker_notice *n) {
         struct partition *p = userdata;
 
@@ -227,7 +230,8 @@ static void on_event(void *userdata, const struct worker_notice *n) {
                 break;
         case VTL_EVENT_STOPPED:
                 if (p->state != PARTITION_STOPPED)
-                        log_error("VM %s: the engine cannot go on with this guest: %s", p->uuid_text,
+                        log_error("VM %s: the engine cannot go on with this guest: %s",
+                                  p->uuid_text,
                                   strerror(n->data > 0 && n->data < 4096 ? (int) n->data : EIO));
                 set_state(p, PARTITION_STOPPED);
                 break;
@@ -252,8 +256,8 @@ int partition_start(struct partition *p, const struct protocol_vm *vm, const cha
         int r;
 
         decide(p); /* the policy may have been read again since ATTACH */
-        r = worker_handle_new(p->broker->event, vm, p->decision.allow_vtl1, &worker_callbacks, p, &p->link_fd,
-                              &p->worker);
+        r = worker_handle_new(p->broker->event, vm, p->decision.allow_vtl1, &worker_callbacks, p,
+                              &p->link_fd, &p->worker);
         if (r < 0) {
                 log_error("VM %s: cannot start a worker: %s", p->uuid_text, strerror(-r));
                 *ret_why = "the worker cannot be started";

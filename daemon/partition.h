@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A VM as the broker knows it: who attached it, what policy said, how its worker does, and what the control memory
- * says about it. This is what the bus shows.
+ * A VM as the broker knows it: who attached it, what policy said, how its worker does, and what the
+ * control memory says about it. This is what the bus shows.
  */
 
 #include <stdbool.h>
@@ -66,8 +66,8 @@ struct partition {
         enum partition_state state;
         struct policy_decision decision;
         struct worker_handle *worker;
-        pid_t worker_pid; /* 0: none */
-        int link_fd;      /* the VMM's end, until START is answered */
+        pid_t worker_pid;       /* 0: none */
+        int link_fd;            /* the VMM's end, until START is answered */
         sd_event_source *grace; /* the worker ended because the link did: is the VMM going too? */
         const uint8_t *control; /* read-only mapping */
         size_t control_size;
@@ -90,8 +90,8 @@ struct partition {
  *
  * Return: 0, -EEXIST, -EUSERS, or another negative errno.
  */
-int partition_new(struct broker *b, struct connection *c, const struct protocol_vm *vm, pid_t vmm_pid, uid_t vmm_uid,
-                  struct partition **ret, const char **ret_why);
+int partition_new(struct broker *b, struct connection *c, const struct protocol_vm *vm,
+                  pid_t vmm_pid, uid_t vmm_uid, struct partition **ret, const char **ret_why);
 
 /* Off the bus, out of the table, the worker released. */
 struct partition *partition_free(struct partition *p);

@@ -17,7 +17,7 @@
 struct capability {
         const char *name;
         int number;
-        unsigned bits; /* that must be set; 0: any value but 0 */
+        unsigned bits;  /* that must be set; 0: any value but 0 */
         bool is_number; /* shown as a number */
         bool required;
         const char *reason;
@@ -25,12 +25,16 @@ struct capability {
 
 static const struct capability capabilities[] = {
         { "user-memory", KVM_CAP_USER_MEMORY, 0, false, true, "memory slots" },
-        { "sync-regs", KVM_CAP_SYNC_REGS, KVM_SYNC_X86_VALID_FIELDS, false, true, "registers cross at a switch" },
-        { "immediate-exit", KVM_CAP_IMMEDIATE_EXIT, 0, false, true, "a vCPU is left at an instruction boundary" },
-        { "user-space-msr", KVM_CAP_X86_USER_SPACE_MSR, 0, false, true, "Hyper-V's MSRs are the engine's" },
+        { "sync-regs", KVM_CAP_SYNC_REGS, KVM_SYNC_X86_VALID_FIELDS, false, true,
+          "registers cross at a switch" },
+        { "immediate-exit", KVM_CAP_IMMEDIATE_EXIT, 0, false, true,
+          "a vCPU is left at an instruction boundary" },
+        { "user-space-msr", KVM_CAP_X86_USER_SPACE_MSR, 0, false, true,
+          "Hyper-V's MSRs are the engine's" },
         { "msr-filter", KVM_CAP_X86_MSR_FILTER, 0, false, true, "Hyper-V's MSRs are the engine's" },
         { "vcpu-events", KVM_CAP_VCPU_EVENTS, 0, false, true, "interrupts and exceptions of VTL1" },
-        { "mp-state", KVM_CAP_MP_STATE, 0, false, true, "HLT, and the probe for VTL0's interrupts" },
+        { "mp-state", KVM_CAP_MP_STATE, 0, false, true,
+          "HLT, and the probe for VTL0's interrupts" },
         { "xsave", KVM_CAP_XSAVE, 0, false, true, "FPU registers cross at a switch" },
         { "xcrs", KVM_CAP_XCRS, 0, false, true, "XCR0 crosses at a switch" },
         { "debugregs", KVM_CAP_DEBUGREGS, 0, false, true, "DR0-3 cross at a switch" },
@@ -88,7 +92,8 @@ static void report_capabilities(struct report *rep, struct json_object *kvm, int
                 bool there = value > 0 && ((unsigned) value & c->bits) == c->bits;
 
                 if (c->is_number)
-                        (void) json_object_object_add(list, c->name, json_object_new_int(MAX(value, 0)));
+                        (void) json_object_object_add(list, c->name,
+                                                      json_object_new_int(MAX(value, 0)));
                 else
                         add_bool(list, c->name, there);
                 if (c->required && !there)
@@ -104,9 +109,11 @@ static void report_mappings(struct report *rep, struct json_object *host) {
         if (f && fscanf(f, "%ld", &count) == 1) {
                 (void) json_object_object_add(host, "max-mappings", json_object_new_int64(count));
                 if (count < 262144)
-                        add_line(rep->warnings,
-                                 "vm.max_map_count is %ld: at most about %ld scattered pages of a VMM's guests can "
-                                 "be protected", count, count / 2);
+                        add_line(
+                                rep->warnings,
+                                "vm.max_map_count is %ld: at most about %ld scattered pages of a VMM's guests can "
+                                "be protected",
+                                count, count / 2);
         }
         if (f)
                 (void) fclose(f);
@@ -119,8 +126,10 @@ static void report_clock(struct report *rep, struct json_object *host) {
                 return;
         add_bool(host, "tsc-stable", stable > 0);
         if (!stable)
-                add_line(rep->warnings, "the kernel does not call the host's TSC stable: guests get no reference TSC page, and "
-                         "the clocks of VTL0 and VTL1 may drift apart");
+                add_line(
+                        rep->warnings,
+                        "the kernel does not call the host's TSC stable: guests get no reference TSC page, and "
+                        "the clocks of VTL0 and VTL1 may drift apart");
 }
 
 /* What the three guests saw, and what follows from it */
@@ -134,33 +143,42 @@ static void report_accesses(struct report *rep, int kvm_fd) {
                 int r = probe_guest_run(kvm_fd, (enum probe_access) i, &results[i], &what);
 
                 if (r < 0) {
-                        add_line(rep->reasons, "a small guest cannot be run: %s: %s", what, strerror(-r));
+                        add_line(rep->reasons, "a small guest cannot be run: %s: %s", what,
+                                 strerror(-r));
                         add_string(rep->root, "fault-precision", "unknown");
                         (void) json_object_put(list);
                         return;
                 }
                 add_string(list, access_names[i], outcome_names[results[i].outcome]);
                 if (results[i].outcome == PROBE_UNREPORTED)
-                        add_line(rep->reasons, "KVM lets a guest touch memory that its mapping forbids (%s)",
+                        add_line(rep->reasons,
+                                 "KVM lets a guest touch memory that its mapping forbids (%s)",
                                  access_names[i]);
                 if (results[i].outcome == PROBE_OTHER) {
                         known = false;
-                        add_line(rep->reasons, "a forbidden access is reported in a way that tells nothing (%s: exit "
-                                 "%u, %s)", access_names[i], results[i].exit_reason,
-                                 results[i].error ? strerror(results[i].error) : "no error");
+                        add_line(
+                                rep->reasons,
+                                "a forbidden access is reported in a way that tells nothing (%s: exit "
+                                "%u, %s)",
+                                access_names[i], results[i].exit_reason,
+                                results[i].error ? strerror(results[i].error) : "no error");
                 }
         }
         (void) json_object_object_add(rep->root, "forbidden-access", list);
-        if (results[PROBE_STORE].outcome == PROBE_FAULT && results[PROBE_LOAD].outcome == PROBE_FAULT)
+        if (results[PROBE_STORE].outcome == PROBE_FAULT &&
+            results[PROBE_LOAD].outcome == PROBE_FAULT)
                 precision = "precise";
         else if (known)
-                add_line(rep->warnings,
-                         "faults are imprecise: this KVM emulates instructions; what VTL1 forbids is still refused to "
-                         "plain loads and stores, but other instructions may be seen in part, or end the guest");
+                add_line(
+                        rep->warnings,
+                        "faults are imprecise: this KVM emulates instructions; what VTL1 forbids is still refused to "
+                        "plain loads and stores, but other instructions may be seen in part, or end the guest");
         add_string(rep->root, "fault-precision", known ? precision : "unknown");
         if (results[PROBE_OUTS].outcome == PROBE_MMIO)
-                add_line(rep->warnings, "instructions that KVM emulates (string I/O, MMIO operands) are reported after "
-                         "the fact: the intercept message has no instruction bytes");
+                add_line(
+                        rep->warnings,
+                        "instructions that KVM emulates (string I/O, MMIO operands) are reported after "
+                        "the fact: the intercept message has no instruction bytes");
 }
 
 static int open_kvm(struct report *rep, struct json_object *kvm) {
@@ -175,7 +193,8 @@ static int open_kvm(struct report *rep, struct json_object *kvm) {
         version = ioctl(fd, KVM_GET_API_VERSION, 0);
         (void) json_object_object_add(kvm, "api-version", json_object_new_int(version));
         if (version != KVM_API_VERSION) {
-                add_line(rep->reasons, "%s has API version %d, not %d", KVM_DEVICE, version, KVM_API_VERSION);
+                add_line(rep->reasons, "%s has API version %d, not %d", KVM_DEVICE, version,
+                         KVM_API_VERSION);
                 return safe_close(fd);
         }
         return fd;
@@ -212,8 +231,9 @@ int probe_main(void) {
         add_bool(rep.root, "can-serve", can_serve);
         (void) json_object_object_add(rep.root, "reasons", rep.reasons);
         (void) json_object_object_add(rep.root, "warnings", rep.warnings);
-        (void) puts(json_object_to_json_string_ext(rep.root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-                                                   JSON_C_TO_STRING_NOSLASHESCAPE));
+        (void) puts(json_object_to_json_string_ext(
+                rep.root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+                                  JSON_C_TO_STRING_NOSLASHESCAPE));
         (void) json_object_put(rep.root);
         return can_serve ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -4,8 +4,8 @@
 /**
  * probe_main() - print as JSON what this host's KVM offers to vtld
  *
- * Runs small guests on /dev/kvm. Not for the sandboxed service, which has no devices: for people, and for VMMs that
- * want to know before they start.
+ * Runs small guests on /dev/kvm. Not for the sandboxed service, which has no devices: for people,
+ * and for VMMs that want to know before they start.
  *
  * Return: an exit status: 0 when a guest can be served, 1 when not; the JSON says why.
  */

@@ -51,7 +51,8 @@ void protocol_vm_done(struct protocol_vm *vm) {
 
 /* ---- Numbers and texts ---- */
 
-/* Length of the UTF-8 sequence at @s without overlong forms, surrogates and values past U+10FFFF; 0: none */
+/* Length of the UTF-8 sequence at @s without overlong forms, surrogates and values past U+10FFFF;
+ * 0: none */
 static size_t utf8_sequence(const uint8_t *s) {
         uint32_t c;
         size_t n;
@@ -97,7 +98,8 @@ static int parse_name(struct protocol_vm *vm, const char *name, const char **ret
                 if (step == 0)
                         return refuse(ret_why, -EINVAL, "the VM's name is not UTF-8");
                 if (*s < 0x20 || *s == 0x7f || (s[0] == 0xc2 && s[1] < 0xa0))
-                        return refuse(ret_why, -EINVAL, "the VM's name contains a control character");
+                        return refuse(ret_why, -EINVAL,
+                                      "the VM's name contains a control character");
                 i += step;
         }
         memcpy(vm->name, name, n);
@@ -108,7 +110,8 @@ static int parse_apic_ids(struct protocol_vm *vm, const uint32_t *ids, const cha
         for (unsigned i = 0; i < VTL_ATTACH_VPS_MAX; i++) {
                 if (i >= vm->vps) {
                         if (ids[i])
-                                return refuse(ret_why, -EINVAL, "there is an APIC id behind the last VP's");
+                                return refuse(ret_why, -EINVAL,
+                                              "there is an APIC id behind the last VP's");
                         continue;
                 }
                 for (unsigned j = 0; j < i; j++)
@@ -119,13 +122,15 @@ static int parse_apic_ids(struct protocol_vm *vm, const uint32_t *ids, const cha
         return 0;
 }
 
-static int parse_region(struct protocol_vm *vm, unsigned i, const struct vtl_message_region *m, const char **ret_why) {
+static int parse_region(struct protocol_vm *vm, unsigned i, const struct vtl_message_region *m,
+                        const char **ret_why) {
         if (m->size == 0)
                 return refuse(ret_why, -EINVAL, "a memory region is empty");
         if (!is_aligned(m->gpa | m->size | m->offset, PAGE_BYTES))
                 return refuse(ret_why, -EINVAL, "a memory region is not aligned to pages");
         if (m->size > UINT64_MAX - m->gpa || m->gpa + m->size > UINT64_C(1) << vm->phys_bits)
-                return refuse(ret_why, -EINVAL, "a memory region ends behind the last guest physical address");
+                return refuse(ret_why, -EINVAL,
+                              "a memory region ends behind the last guest physical address");
         if (m->offset > INT64_MAX || m->size > INT64_MAX - m->offset)
                 return refuse(ret_why, -EINVAL, "a memory region ends behind the largest file");
         for (unsigned j = 0; j < i; j++) {
@@ -134,11 +139,14 @@ static int parse_region(struct protocol_vm *vm, unsigned i, const struct vtl_mes
                 if (m->gpa < o->gpa + o->size && o->gpa < m->gpa + m->size)
                         return refuse(ret_why, -EINVAL, "two memory regions overlap");
         }
-        vm->regions[i] = (struct protocol_region){ .gpa = m->gpa, .size = m->size, .offset = m->offset, .fd = -1 };
+        vm->regions[i] = (struct protocol_region){
+                .gpa = m->gpa, .size = m->size, .offset = m->offset, .fd = -1
+        };
         return 0;
 }
 
-int protocol_vm_parse(struct protocol_vm *vm, const void *payload, size_t len, size_t n_fds, const char **ret_why) {
+int protocol_vm_parse(struct protocol_vm *vm, const void *payload, size_t len, size_t n_fds,
+                      const char **ret_why) {
         struct vtl_message_attach a;
         int r;
 
@@ -150,9 +158,11 @@ int protocol_vm_parse(struct protocol_vm *vm, const void *payload, size_t len, s
         if (a.n_regions > VTL_ATTACH_REGIONS_MAX)
                 return refuse(ret_why, -E2BIG, "more memory regions than can be served");
         if (len != sizeof(a) + a.n_regions * sizeof(struct vtl_message_region))
-                return refuse(ret_why, -EMSGSIZE, "the size of the message is not that of its regions");
+                return refuse(ret_why, -EMSGSIZE,
+                              "the size of the message is not that of its regions");
         if (n_fds != ATTACH_FD_RAM + a.n_regions)
-                return refuse(ret_why, -EBADF, "the number of descriptors is not that of the regions");
+                return refuse(ret_why, -EBADF,
+                              "the number of descriptors is not that of the regions");
         if (a.vps == 0)
                 return refuse(ret_why, -EINVAL, "the VM has no VPs");
         if (a.vps > VTL_ATTACH_VPS_MAX)
@@ -160,7 +170,8 @@ int protocol_vm_parse(struct protocol_vm *vm, const void *payload, size_t len, s
         if (a.flags & ~VTL_ATTACH_FLAGS_ALL)
                 return refuse(ret_why, -EINVAL, "an unknown flag of ATTACH is set");
         if (a.phys_bits < PHYS_BITS_MIN || a.phys_bits > PHYS_BITS_MAX)
-                return refuse(ret_why, -EINVAL, "the number of physical address bits is out of range");
+                return refuse(ret_why, -EINVAL,
+                              "the number of physical address bits is out of range");
         if (a.tsc_khz == 0 || a.tsc_khz > UINT32_MAX)
                 return refuse(ret_why, -EINVAL, "the TSC frequency is out of range");
         if (uuid_is_nil(a.uuid))
@@ -190,7 +201,8 @@ int protocol_vm_parse(struct protocol_vm *vm, const void *payload, size_t len, s
 
 static int check_memory(const struct fd_facts *f, unsigned seals, const char **ret_why) {
         if (f->type == FD_TYPE_HUGETLB)
-                return refuse(ret_why, -EBADF, "memory of huge pages cannot be protected: use 4 KiB pages");
+                return refuse(ret_why, -EBADF,
+                              "memory of huge pages cannot be protected: use 4 KiB pages");
         if (f->type != FD_TYPE_MEMFD)
                 return refuse(ret_why, -EBADF, "memory is not a memfd");
         if (!f->readable || !f->writable)
@@ -198,14 +210,17 @@ static int check_memory(const struct fd_facts *f, unsigned seals, const char **r
         if (f->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
                 return refuse(ret_why, -EBADF, "a memfd is sealed against writing");
         if ((f->seals & seals) != seals)
-                return refuse(ret_why, -EBADF,
-                              seals & F_SEAL_GROW ? "the control and the overlay memfd must be sealed against "
-                                                    "shrinking and growing" :
-                                                    "a RAM memfd must be sealed against shrinking (F_SEAL_SHRINK)");
+                return refuse(
+                        ret_why, -EBADF,
+                        seals & F_SEAL_GROW
+                                ? "the control and the overlay memfd must be sealed against "
+                                  "shrinking and growing"
+                                : "a RAM memfd must be sealed against shrinking (F_SEAL_SHRINK)");
         return 0;
 }
 
-static int check_exact(const struct fd_facts *f, uint64_t size, const char *why, const char **ret_why) {
+static int check_exact(const struct fd_facts *f, uint64_t size, const char *why,
+                       const char **ret_why) {
         int r = check_memory(f, F_SEAL_SHRINK | F_SEAL_GROW, ret_why);
 
         if (r < 0)
@@ -218,18 +233,21 @@ static bool same_file(const struct fd_facts *a, const struct fd_facts *b) {
 }
 
 /* A page that the guest sees at two addresses could be protected at one and open at the other. */
-static int check_aliases(const struct protocol_vm *vm, const struct fd_facts *facts, unsigned i, const char **ret_why) {
+static int check_aliases(const struct protocol_vm *vm, const struct fd_facts *facts, unsigned i,
+                         const char **ret_why) {
         const struct protocol_region *a = &vm->regions[i];
 
         if (same_file(&facts[ATTACH_FD_RAM + i], &facts[ATTACH_FD_CONTROL]) ||
             same_file(&facts[ATTACH_FD_RAM + i], &facts[ATTACH_FD_OVERLAY]))
-                return refuse(ret_why, -EBADF, "a RAM memfd is also the control or the overlay memfd");
+                return refuse(ret_why, -EBADF,
+                              "a RAM memfd is also the control or the overlay memfd");
         for (unsigned j = 0; j < i; j++) {
                 const struct protocol_region *b = &vm->regions[j];
 
                 if (same_file(&facts[ATTACH_FD_RAM + i], &facts[ATTACH_FD_RAM + j]) &&
                     a->offset < b->offset + b->size && b->offset < a->offset + a->size)
-                        return refuse(ret_why, -EINVAL, "two memory regions share pages of one memfd");
+                        return refuse(ret_why, -EINVAL,
+                                      "two memory regions share pages of one memfd");
         }
         return 0;
 }
@@ -256,7 +274,8 @@ static int check_fds(const struct protocol_vm *vm, const struct fd_facts *f, con
                 if (r < 0)
                         return r;
                 if (vm->regions[i].offset + vm->regions[i].size > ram->size)
-                        return refuse(ret_why, -EBADF, "a memory region ends behind the end of its memfd");
+                        return refuse(ret_why, -EBADF,
+                                      "a memory region ends behind the end of its memfd");
                 r = check_aliases(vm, f, i, ret_why);
                 if (r < 0)
                         return r;
@@ -285,8 +304,8 @@ int protocol_vm_take_fds(struct protocol_vm *vm, int *fds, protocol_facts_fn fac
         return 0;
 }
 
-int protocol_vm_add_vp(struct protocol_vm *vm, unsigned index, int *fd, protocol_facts_fn facts, void *userdata,
-                       const char **ret_why) {
+int protocol_vm_add_vp(struct protocol_vm *vm, unsigned index, int *fd, protocol_facts_fn facts,
+                       void *userdata, const char **ret_why) {
         struct fd_facts f;
         int r;
 

@@ -26,7 +26,7 @@ struct command {
         uint32_t max_len;
         unsigned min_fds;
         unsigned max_fds;
-        unsigned states; /* IN(...): where it is allowed */
+        unsigned states;                                      /* IN(...): where it is allowed */
         int (*handle)(struct protocol *p, struct request *q); /* NULL: not offered */
 };
 
@@ -41,16 +41,18 @@ static int handle_continue(struct protocol *p, struct request *q);
 #define ANY_SIZE 0, VTL_MESSAGE_MAX
 #define ANY_FDS 0, VTL_MESSAGE_FDS_MAX
 #define SERVED (IN(RUNNING) | IN(PAUSED))
-#define ATTACH_SIZE(regions) (sizeof(struct vtl_message_attach) + (regions) * sizeof(struct vtl_message_region))
+#define ATTACH_SIZE(regions) \
+        (sizeof(struct vtl_message_attach) + (regions) * sizeof(struct vtl_message_region))
 
 static const struct command commands[_VTL_COMMAND_MAX] = {
         /* name, payload size from, to, descriptors from, to, states, handler */
-        [VTL_COMMAND_VERSION] = { "VERSION", sizeof(struct vtl_message_version), sizeof(struct vtl_message_version),
-                                  0, 0, IN(NEW), handle_version },
-        [VTL_COMMAND_ATTACH] = { "ATTACH", ATTACH_SIZE(0), ATTACH_SIZE(VTL_ATTACH_REGIONS_MAX),
-                                 0, VTL_MESSAGE_FDS_MAX, IN(GREETED), handle_attach },
-        [VTL_COMMAND_VP] = { "VP", sizeof(struct vtl_message_vp), sizeof(struct vtl_message_vp),
-                             1, 1, IN(ATTACHED), handle_vp },
+        [VTL_COMMAND_VERSION] = { "VERSION", sizeof(struct vtl_message_version),
+                                  sizeof(struct vtl_message_version), 0, 0, IN(NEW),
+                                  handle_version },
+        [VTL_COMMAND_ATTACH] = { "ATTACH", ATTACH_SIZE(0), ATTACH_SIZE(VTL_ATTACH_REGIONS_MAX), 0,
+                                 VTL_MESSAGE_FDS_MAX, IN(GREETED), handle_attach },
+        [VTL_COMMAND_VP] = { "VP", sizeof(struct vtl_message_vp), sizeof(struct vtl_message_vp), 1,
+                             1, IN(ATTACHED), handle_vp },
         [VTL_COMMAND_START] = { "START", 0, 0, 0, 0, IN(ATTACHED), handle_start },
         [VTL_COMMAND_DETACH] = { "DETACH", 0, 0, 0, 0, IN(ATTACHED) | SERVED, handle_detach },
         [VTL_COMMAND_PAUSE] = { "PAUSE", 0, 0, 0, 0, IN(RUNNING), handle_pause },
@@ -124,9 +126,11 @@ static int handle_version(struct protocol *p, struct request *q) {
 
         memcpy(&v, q->payload, sizeof(v));
         if (v.major != VTL_PROTOCOL_MAJOR)
-                return refuse(q, -EPROTONOSUPPORT, "this vtld speaks major version 1 of the attach protocol");
+                return refuse(q, -EPROTONOSUPPORT,
+                              "this vtld speaks major version 1 of the attach protocol");
         if (v.control_version != VTL_CONTROL_VERSION)
-                return refuse(q, -EPROTONOSUPPORT, "libvtlvmm and vtld are not of one version (control memory)");
+                return refuse(q, -EPROTONOSUPPORT,
+                              "libvtlvmm and vtld are not of one version (control memory)");
         if (v.commands || v.max_vps || v.max_regions || v.max_message || v.reserved)
                 return refuse(q, -EINVAL, "a reserved field of VERSION is not zero");
 
@@ -169,7 +173,8 @@ static int handle_vp(struct protocol *p, struct request *q) {
         memcpy(&vp, q->payload, sizeof(vp));
         if (vp.reserved)
                 return refuse(q, -EINVAL, "a reserved field of VP is not zero");
-        return protocol_vm_add_vp(&p->vm, vp.index, &q->fds[0], p->ops->facts, p->userdata, &q->why);
+        return protocol_vm_add_vp(&p->vm, vp.index, &q->fds[0], p->ops->facts, p->userdata,
+                                  &q->why);
 }
 
 static int handle_start(struct protocol *p, struct request *q) {
@@ -226,7 +231,8 @@ static int check_state(const struct protocol *p, const struct command *c, struct
         return refuse(q, -EBADFD, needs[p->state]);
 }
 
-/* In this order: is it known, offered, of the right size, with the right number of descriptors, and is it its time. */
+/* In this order: is it known, offered, of the right size, with the right number of descriptors, and
+ * is it its time. */
 static int dispatch(struct protocol *p, struct request *q) {
         const struct command *c;
         int r;
@@ -303,8 +309,9 @@ int protocol_handle(struct protocol *p, const void *msg, size_t len, int *fds, s
         return r > 0 ? 1 : 0;
 }
 
-void protocol_started(struct protocol *p, int error, const char *why, const struct vtl_message_started *started,
-                      int link_fd, struct protocol_reply *reply) {
+void protocol_started(struct protocol *p, int error, const char *why,
+                      const struct vtl_message_started *started, int link_fd,
+                      struct protocol_reply *reply) {
         reply_init(reply, &p->pending);
         if (error < 0) {
                 p->state = PROTOCOL_ATTACHED;

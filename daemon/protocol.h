@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * The attach protocol, vtl-protocol(7), as a state machine of one connection: it takes messages and makes replies, and
- * does no input or output of its own. What a descriptor is, and what a command does, are asked of its owner, so that
- * tests and the fuzzer can answer instead of a kernel.
+ * The attach protocol, vtl-protocol(7), as a state machine of one connection: it takes messages and
+ * makes replies, and does no input or output of its own. What a descriptor is, and what a command
+ * does, are asked of its owner, so that tests and the fuzzer can answer instead of a kernel.
  */
 
 #include <stdbool.h>
@@ -63,8 +63,8 @@ struct protocol_reply {
 struct protocol;
 
 /*
- * What the owner of a connection answers. All return 0 or a negative errno; @ret_why may be set to a text that goes to
- * the peer. start() leaves the answer to protocol_started().
+ * What the owner of a connection answers. All return 0 or a negative errno; @ret_why may be set to
+ * a text that goes to the peer. start() leaves the answer to protocol_started().
  */
 struct protocol_ops {
         int (*facts)(void *userdata, int fd, struct fd_facts *ret);
@@ -76,7 +76,7 @@ struct protocol_ops {
 
 struct protocol {
         enum protocol_state state;
-        struct protocol_vm vm; /* valid from PROTOCOL_ATTACHED on */
+        struct protocol_vm vm;      /* valid from PROTOCOL_ATTACHED on */
         struct vtl_message pending; /* header of the START that is not answered yet */
         const struct protocol_ops *ops;
         void *userdata;
@@ -115,7 +115,8 @@ void protocol_broken(struct protocol *p, int error, struct protocol_reply *reply
  *
  * Only in PROTOCOL_STARTING. After success the guest's memory is closed here: it is the worker's.
  */
-void protocol_started(struct protocol *p, int error, const char *why, const struct vtl_message_started *started,
-                      int link_fd, struct protocol_reply *reply);
+void protocol_started(struct protocol *p, int error, const char *why,
+                      const struct vtl_message_started *started, int link_fd,
+                      struct protocol_reply *reply);
 
 void protocol_reply_done(struct protocol_reply *reply);

@@ -10,11 +10,13 @@
 #include "util/util.h"
 
 /*
- * Theory of operation. A worker parses what a hostile guest hands it. It is started with the descriptors that it needs
- * and opens nothing, ever; so its list names no call that opens, creates, connects, executes or signals others.
+ * Theory of operation. A worker parses what a hostile guest hands it. It is started with the
+ * descriptors that it needs and opens nothing, ever; so its list names no call that opens, creates,
+ * connects, executes or signals others.
  *
- *   1. prepare   before anything of the VM is there: no new privileges; not dumpable: no core (it would contain VTL1's
- *                memory), no ptrace and no /proc/PID/mem for processes of the same user
+ *   1. prepare   before anything of the VM is there: no new privileges; not dumpable: no core (it
+ *                would contain VTL1's memory), no ptrace and no /proc/PID/mem for processes of the
+ *                same user
  *   2. enter     when memory is mapped and the threads run: the list below
  */
 
@@ -77,14 +79,17 @@ static int add_narrow_rules(scmp_filter_ctx ctx) {
         int r;
 
         /* The heap grows, but nothing becomes executable. */
-        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
+                             SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
         if (r < 0)
                 return r;
-        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
+                             SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
         if (r < 0)
                 return r;
         /* The log asks whether stderr is a terminal. */
-        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, TCGETS, 0));
+        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+                             SCMP_A1(SCMP_CMP_EQ, TCGETS, 0));
         if (r < 0)
                 return r;
         /* abort() signals the process itself. */

@@ -20,7 +20,10 @@ struct known_signal {
 static const struct known_signal known_signals[] = {
         { VTLD_BUS_NAME ".Partition", "VtlEnabled", { "Vtl" }, "enabled for the VM" },
         { VTLD_BUS_NAME ".VirtualProcessor", "VtlEnabled", { "Vtl" }, "enabled on a VP" },
-        { VTLD_BUS_NAME ".Partition", "SecureViolation", { "Gpa", "Access", "Vp" }, "violation of protected memory" },
+        { VTLD_BUS_NAME ".Partition",
+          "SecureViolation",
+          { "Gpa", "Access", "Vp" },
+          "violation of protected memory" },
         { VTLD_BUS_NAME ".Partition", "Vtl1Denied", { "Policy" }, "policy refused VTL1" },
         { VTLD_BUS_NAME ".Partition", "WorkerFailed", { "Reason" }, "THE WORKER IS GONE" },
         { "org.freedesktop.DBus.ObjectManager", "InterfacesAdded", { NULL }, "attached" },
@@ -30,7 +33,8 @@ static const struct known_signal known_signals[] = {
 
 static const struct known_signal *find_signal(sd_bus_message *m) {
         for (size_t i = 0; i < ARRAY_SIZE(known_signals); i++)
-                if (sd_bus_message_is_signal(m, known_signals[i].interface, known_signals[i].member))
+                if (sd_bus_message_is_signal(m, known_signals[i].interface,
+                                             known_signals[i].member))
                         return &known_signals[i];
         return NULL;
 }
@@ -45,7 +49,8 @@ static bool add_object(struct json_object *event, const char *path) {
         if (found) {
                 (void) json_object_object_add(event, "Uuid", json_object_new_string(uuid));
                 if (vp)
-                        (void) json_object_object_add(event, "Vp", json_object_new_int64(atoll(vp)));
+                        (void) json_object_object_add(event, "Vp",
+                                                      json_object_new_int64(atoll(vp)));
         }
         free(uuid);
         free(vp);
@@ -76,7 +81,8 @@ static int add_properties(struct json_object *event, sd_bus_message *m) {
         return r;
 }
 
-static int add_arguments(struct json_object *event, sd_bus_message *m, const struct known_signal *s) {
+static int add_arguments(struct json_object *event, sd_bus_message *m,
+                         const struct known_signal *s) {
         int r = 0;
 
         for (size_t i = 0; i < ARRAY_SIZE(s->arguments) && s->arguments[i] && r >= 0; i++) {
@@ -120,12 +126,14 @@ static void print_event(struct json_object *event, const struct known_signal *s)
         (void) clock_gettime(CLOCK_REALTIME, &now);
         if (!localtime_r(&now.tv_sec, &tm) || strftime(when, sizeof(when), "%T", &tm) == 0)
                 when[0] = '\0';
-        (void) printf("%s.%03ld  %s  %s", when, now.tv_nsec / 1000000, json_text(event, "Uuid"), s->text);
+        (void) printf("%s.%03ld  %s  %s", when, now.tv_nsec / 1000000, json_text(event, "Uuid"),
+                      s->text);
         json_object_object_foreach(event, key, value) {
                 if (strcmp(key, "Uuid") == 0 || strcmp(key, "Event") == 0)
                         continue;
                 if (strcmp(key, "Gpa") == 0)
-                        (void) printf("  %s=0x%llx", key, (unsigned long long) json_object_get_uint64(value));
+                        (void) printf("  %s=0x%llx", key,
+                                      (unsigned long long) json_object_get_uint64(value));
                 else
                         (void) printf("  %s=%s", key, json_object_get_string(value));
         }
@@ -158,7 +166,8 @@ static int on_owner(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         if (sd_bus_message_read(m, "sss", &name, &old_owner, &new_owner) < 0)
                 return 0;
         if (c->json)
-                (void) printf("{ \"Event\": \"%s\" }\n", *new_owner ? "ServiceStarted" : "ServiceEnded");
+                (void) printf("{ \"Event\": \"%s\" }\n",
+                              *new_owner ? "ServiceStarted" : "ServiceEnded");
         else
                 (void) printf("vtld has %s\n", *new_owner ? "started" : "ended");
         (void) fflush(stdout);
@@ -190,9 +199,11 @@ int verb_monitor(struct vtlctl *c, int argc, char **argv) {
         if (r >= 0)
                 r = sd_bus_add_match(c->bus, NULL, MATCH, on_signal, c);
         if (r >= 0)
-                r = sd_bus_add_match(c->bus, NULL,
-                                     "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',"
-                                     "arg0='" VTLD_BUS_NAME "'", on_owner, c);
+                r = sd_bus_add_match(
+                        c->bus, NULL,
+                        "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',"
+                        "arg0='" VTLD_BUS_NAME "'",
+                        on_owner, c);
         if (r >= 0 && !c->json) {
                 (void) puts("Listening; end with Ctrl-C.");
                 (void) fflush(stdout);

@@ -82,9 +82,9 @@ static int read_properties(sd_bus_message *m, struct json_object *o) {
 const char *json_text(struct json_object *o, const char *key) {
         struct json_object *v;
 
-        return json_object_object_get_ex(o, key, &v) && json_object_is_type(v, json_type_string) ?
-                       json_object_get_string(v) :
-                       "";
+        return json_object_object_get_ex(o, key, &v) && json_object_is_type(v, json_type_string)
+                     ? json_object_get_string(v)
+                     : "";
 }
 
 uint64_t json_number(struct json_object *o, const char *key) {
@@ -100,7 +100,8 @@ bool json_flag(struct json_object *o, const char *key) {
 }
 
 void print_json(struct json_object *o, int flags) {
-        (void) puts(json_object_to_json_string_ext(o, flags | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE));
+        (void) puts(json_object_to_json_string_ext(o, flags | JSON_C_TO_STRING_SPACED |
+                                                              JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
 /* ---- Everything there is ---- */
@@ -154,14 +155,16 @@ static int read_objects(sd_bus_message *m, struct fetched *f) {
 }
 
 static int compare_vms(const void *a, const void *b) {
-        struct json_object *x = *(struct json_object *const *) a, *y = *(struct json_object *const *) b;
+        struct json_object *x = *(struct json_object *const *) a,
+                           *y = *(struct json_object *const *) b;
         int r = strcmp(json_text(x, "Name"), json_text(y, "Name"));
 
         return r ? r : strcmp(json_text(x, "Uuid"), json_text(y, "Uuid"));
 }
 
 static int compare_vps(const void *a, const void *b) {
-        struct json_object *x = *(struct json_object *const *) a, *y = *(struct json_object *const *) b;
+        struct json_object *x = *(struct json_object *const *) a,
+                           *y = *(struct json_object *const *) b;
         uint64_t i = json_number(x, "Index"), j = json_number(y, "Index");
 
         return i < j ? -1 : i > j;
@@ -172,7 +175,8 @@ static void arrange(struct fetched *f) {
         json_object_array_sort(f->vms, compare_vms);
         json_object_array_sort(f->vps, compare_vps);
         for (size_t i = 0; i < json_object_array_length(f->vms); i++) {
-                struct json_object *vm = json_object_array_get_idx(f->vms, i), *list = json_object_new_array();
+                struct json_object *vm = json_object_array_get_idx(f->vms, i),
+                                   *list = json_object_new_array();
                 const char *path = json_text(vm, "ObjectPath");
 
                 for (size_t j = 0; j < json_object_array_length(f->vps); j++) {
@@ -203,17 +207,20 @@ int objects_fetch(struct vtlctl *c, struct json_object **ret) {
         sd_bus_message *reply = NULL;
         int r;
 
-        r = sd_bus_call_method(c->bus, VTLD_BUS_NAME, VTLD_BUS_ROOT, "org.freedesktop.DBus.ObjectManager",
-                               "GetManagedObjects", &error, &reply, "");
+        r = sd_bus_call_method(c->bus, VTLD_BUS_NAME, VTLD_BUS_ROOT,
+                               "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", &error,
+                               &reply, "");
         if (r >= 0)
                 r = read_objects(reply, &f);
         /* The root of an object manager is not among its objects. */
         if (r >= 0 && !f.manager) {
                 reply = sd_bus_message_unref(reply);
-                r = sd_bus_call_method(c->bus, VTLD_BUS_NAME, VTLD_BUS_ROOT, "org.freedesktop.DBus.Properties",
-                                       "GetAll", &error, &reply, "s", VTLD_BUS_NAME ".Manager");
+                r = sd_bus_call_method(c->bus, VTLD_BUS_NAME, VTLD_BUS_ROOT,
+                                       "org.freedesktop.DBus.Properties", "GetAll", &error, &reply,
+                                       "s", VTLD_BUS_NAME ".Manager");
                 f.manager = json_object_new_object();
-                (void) json_object_object_add(f.manager, "ObjectPath", json_object_new_string(VTLD_BUS_ROOT));
+                (void) json_object_object_add(f.manager, "ObjectPath",
+                                              json_object_new_string(VTLD_BUS_ROOT));
                 if (r >= 0)
                         r = read_properties(reply, f.manager);
         }
@@ -247,7 +254,8 @@ static bool begins_so(struct json_object *vm, const char *what) {
 }
 
 struct json_object *objects_find(struct json_object *root, const char *what) {
-        static bool (*const ways[])(struct json_object *vm, const char *what) = { is_uuid, is_name, begins_so };
+        static bool (*const ways[])(struct json_object * vm, const char *what) = { is_uuid, is_name,
+                                                                                   begins_so };
         struct json_object *vms;
 
         if (!*what || !json_object_object_get_ex(root, "VirtualMachines", &vms)) {
@@ -266,7 +274,9 @@ struct json_object *objects_find(struct json_object *root, const char *what) {
                 if (n == 1)
                         return found;
                 if (n > 1) {
-                        (void) fprintf(stderr, "vtlctl: \"%s\" may be one of %zu VMs; use the UUID\n", what, n);
+                        (void) fprintf(stderr,
+                                       "vtlctl: \"%s\" may be one of %zu VMs; use the UUID\n", what,
+                                       n);
                         return NULL;
                 }
         }

@@ -16,7 +16,10 @@ static const struct {
         const char *state;
         const char *colour;
 } state_colours[] = {
-        { "running", GREEN }, { "paused", YELLOW }, { "stopped", RED }, { "failed", RED },
+        { "running", GREEN },
+        { "paused", YELLOW },
+        { "stopped", RED },
+        { "failed", RED },
 };
 
 static const char *state_colour(const char *state) {
@@ -48,9 +51,15 @@ static struct json_object *member(struct json_object *o, const char *key) {
 
 static void show_list(struct json_object *vms, bool colours) {
         static const struct column columns[] = {
-                { "UUID", ALIGN_LEFT },  { "NAME", ALIGN_LEFT }, { "STATE", ALIGN_LEFT },
-                { "VPS", ALIGN_RIGHT },  { "VTLS", ALIGN_LEFT }, { "VTL1", ALIGN_LEFT },
-                { "PROTECTED PAGES", ALIGN_RIGHT }, { "INTERCEPTS", ALIGN_RIGHT }, { "VMM", ALIGN_RIGHT },
+                { "UUID", ALIGN_LEFT },
+                { "NAME", ALIGN_LEFT },
+                { "STATE", ALIGN_LEFT },
+                { "VPS", ALIGN_RIGHT },
+                { "VTLS", ALIGN_LEFT },
+                { "VTL1", ALIGN_LEFT },
+                { "PROTECTED PAGES", ALIGN_RIGHT },
+                { "INTERCEPTS", ALIGN_RIGHT },
+                { "VMM", ALIGN_RIGHT },
         };
         struct table *t = table_new(columns, ARRAY_SIZE(columns));
         char vtls[32];
@@ -95,14 +104,18 @@ int verb_list(struct vtlctl *c, int argc, char **argv) {
 
 static void show_vps(struct json_object *vps, bool colours) {
         static const struct column columns[] = {
-                { "VP", ALIGN_RIGHT },         { "APIC", ALIGN_RIGHT },       { "VTL", ALIGN_RIGHT },
-                { "ENABLED", ALIGN_LEFT },     { "WAITING", ALIGN_LEFT },     { "PENDING", ALIGN_LEFT },
-                { "HALTED", ALIGN_LEFT },      { "VINA", ALIGN_LEFT },        { "CALLS", ALIGN_RIGHT },
-                { "RETURNS", ALIGN_RIGHT },    { "FAST", ALIGN_RIGHT },       { "BY INTERRUPT", ALIGN_RIGHT },
-                { "HYPERCALLS", ALIGN_RIGHT }, { "INTERCEPTS", ALIGN_RIGHT }, { "ENGINE EXITS", ALIGN_RIGHT },
+                { "VP", ALIGN_RIGHT },           { "APIC", ALIGN_RIGHT },
+                { "VTL", ALIGN_RIGHT },          { "ENABLED", ALIGN_LEFT },
+                { "WAITING", ALIGN_LEFT },       { "PENDING", ALIGN_LEFT },
+                { "HALTED", ALIGN_LEFT },        { "VINA", ALIGN_LEFT },
+                { "CALLS", ALIGN_RIGHT },        { "RETURNS", ALIGN_RIGHT },
+                { "FAST", ALIGN_RIGHT },         { "BY INTERRUPT", ALIGN_RIGHT },
+                { "HYPERCALLS", ALIGN_RIGHT },   { "INTERCEPTS", ALIGN_RIGHT },
+                { "ENGINE EXITS", ALIGN_RIGHT },
         };
         static const char *const counters[] = {
-                "VtlCalls", "VtlReturns", "FastSwitches", "InterruptEntries", "Hypercalls", "Intercepts", "EngineExits",
+                "VtlCalls",   "VtlReturns", "FastSwitches", "InterruptEntries",
+                "Hypercalls", "Intercepts", "EngineExits",
         };
         struct table *t = table_new(columns, ARRAY_SIZE(columns));
         char vtls[32];
@@ -114,7 +127,8 @@ static void show_vps(struct json_object *vps, bool colours) {
 
                 table_cell(t, NULL, "%" PRIu64, json_number(vp, "Index"));
                 table_cell(t, NULL, "%" PRIu64, json_number(vp, "ApicId"));
-                table_cell(t, json_number(vp, "ActiveVtl") ? GREEN : NULL, "%" PRIu64, json_number(vp, "ActiveVtl"));
+                table_cell(t, json_number(vp, "ActiveVtl") ? GREEN : NULL, "%" PRIu64,
+                           json_number(vp, "ActiveVtl"));
                 table_cell(t, NULL, "%s", vtl_list(json_number(vp, "EnabledVtls"), vtls));
                 table_cell(t, NULL, "%s", vtl_list(json_number(vp, "SuspendedVtls"), vtls));
                 table_cell(t, NULL, "%s", vtl_list(json_number(vp, "PendingEventVtls"), vtls));
@@ -168,11 +182,12 @@ static void show_vm(struct json_object *vm, bool colours) {
         bool protection = json_flag(vm, "ProtectionEnabled");
         char vtls[32];
 
-        (void) printf("%s%s%s (%s)\n", colours ? BOLD : "", json_text(vm, "Name"), colours ? PLAIN : "",
-                      json_text(vm, "Uuid"));
+        (void) printf("%s%s%s (%s)\n", colours ? BOLD : "", json_text(vm, "Name"),
+                      colours ? PLAIN : "", json_text(vm, "Uuid"));
         line("State", "%s%s%s", colour ? colour : "", state, colour ? PLAIN : "");
         show_time("Attached", json_number(vm, "AttachedAt"));
-        line("VMM", "process %" PRIu64 ", user %" PRIu64, json_number(vm, "Vmm"), json_number(vm, "VmmUid"));
+        line("VMM", "process %" PRIu64 ", user %" PRIu64, json_number(vm, "Vmm"),
+             json_number(vm, "VmmUid"));
         if (json_number(vm, "WorkerPid"))
                 line("Worker", "process %" PRIu64, json_number(vm, "WorkerPid"));
         else
@@ -183,19 +198,22 @@ static void show_vm(struct json_object *vm, bool colours) {
         if (json_number(vm, "Denied"))
                 line("", "asked for and refused %" PRIu64 " times", json_number(vm, "Denied"));
         line("VTLs enabled", "%s", vtl_list(json_number(vm, "EnabledVtls"), vtls));
-        line("Protection", "%s (configuration 0x%" PRIx64 "), %" PRIu64 " pages, %" PRIu64 " intercepts",
-             protection ? "on" : "off", json_number(vm, "PartitionConfig"), json_number(vm, "ProtectedPages"),
-             json_number(vm, "Intercepts"));
+        line("Protection",
+             "%s (configuration 0x%" PRIx64 "), %" PRIu64 " pages, %" PRIu64 " intercepts",
+             protection ? "on" : "off", json_number(vm, "PartitionConfig"),
+             json_number(vm, "ProtectedPages"), json_number(vm, "Intercepts"));
         line("Enforcement", "%s backend, faults %s; execute: %s, DMA: %s, start-up denial: %s",
-             json_text(vm, "Backend"), json_text(vm, "FaultPrecision"), json_text(vm, "ExecuteEnforcement"),
-             json_text(vm, "DmaEnforcement"), json_text(vm, "StartupDenial"));
+             json_text(vm, "Backend"), json_text(vm, "FaultPrecision"),
+             json_text(vm, "ExecuteEnforcement"), json_text(vm, "DmaEnforcement"),
+             json_text(vm, "StartupDenial"));
 }
 
 static void show_service(struct json_object *root, bool colours) {
         struct json_object *vms = member(root, "VirtualMachines");
 
-        (void) printf("vtld %s, %" PRIu64 " of at most %" PRIu64 " VMs\n", json_text(root, "Version"),
-                      json_number(root, "Partitions"), json_number(root, "MaxPartitions"));
+        (void) printf("vtld %s, %" PRIu64 " of at most %" PRIu64 " VMs\n",
+                      json_text(root, "Version"), json_number(root, "Partitions"),
+                      json_number(root, "MaxPartitions"));
         for (size_t i = 0; i < json_object_array_length(vms); i++) {
                 (void) putchar('\n');
                 show_vm(json_object_array_get_idx(vms, i), colours);

@@ -83,7 +83,8 @@ static void pad(size_t n) {
                 (void) putchar(' ');
 }
 
-static void print_cell(const struct table *t, size_t column, const char *text, const char *colour, size_t to) {
+static void print_cell(const struct table *t, size_t column, const char *text, const char *colour,
+                       size_t to) {
         size_t room = to - width(text);
         bool last = column + 1 == t->n_columns;
 
@@ -109,6 +110,6 @@ void table_print(const struct table *t, bool colours) {
         for (size_t c = 0; c < t->n_columns; c++)
                 print_cell(t, c, t->columns[c].title, colours ? BOLD : NULL, widths[c]);
         for (size_t i = 0; i < t->n_cells; i++)
-                print_cell(t, i % t->n_columns, cell_text(&t->cells[i]), colours ? t->cells[i].colour : NULL,
-                           widths[i % t->n_columns]);
+                print_cell(t, i % t->n_columns, cell_text(&t->cells[i]),
+                           colours ? t->cells[i].colour : NULL, widths[i % t->n_columns]);
 }

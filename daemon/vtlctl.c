@@ -38,18 +38,22 @@ static const struct option options[] = {
 };
 
 static void usage(FILE *f) {
-        (void) fputs("Usage: vtlctl [OPTION]... VERB [VM]\n"
-                     "\n"
-                     "Shows what vtld knows about the virtual trust levels of VMs. A VM is named by its UUID, its\n"
-                     "name, or the beginning of one of them.\n"
-                     "\n", f);
+        (void) fputs(
+                "Usage: vtlctl [OPTION]... VERB [VM]\n"
+                "\n"
+                "Shows what vtld knows about the virtual trust levels of VMs. A VM is named by its UUID, its\n"
+                "name, or the beginning of one of them.\n"
+                "\n",
+                f);
         for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-                (void) fprintf(f, "  %-7s %-5s  %s\n", verbs[i].name, verbs[i].arguments, verbs[i].help);
+                (void) fprintf(f, "  %-7s %-5s  %s\n", verbs[i].name, verbs[i].arguments,
+                               verbs[i].help);
         (void) fputs("\n"
                      "  --json     for programs\n"
                      "  --bus=BUS  system (default), session or a D-Bus address\n"
                      "  --version  print the version, and exit\n"
-                     "  --help     print this, and exit\n", f);
+                     "  --help     print this, and exit\n",
+                     f);
 }
 
 static int bad_usage(const char *what) {
@@ -127,7 +131,8 @@ int main(int argc, char **argv) {
 
         r = connect_bus(address, &c.bus);
         if (r < 0) {
-                (void) fprintf(stderr, "vtlctl: cannot connect to the bus \"%s\": %s\n", address, strerror(-r));
+                (void) fprintf(stderr, "vtlctl: cannot connect to the bus \"%s\": %s\n", address,
+                               strerror(-r));
                 return EXIT_FAILURE;
         }
         r = verb->run(&c, argc, argv);

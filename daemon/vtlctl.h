@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * vtlctl: vtlctl.c (command line), vtlctl-objects.c (what the bus says, as JSON), vtlctl-show.c (for people),
- * vtlctl-table.c (columns), vtlctl-monitor.c.
+ * vtlctl: vtlctl.c (command line), vtlctl-objects.c (what the bus says, as JSON), vtlctl-show.c
+ * (for people), vtlctl-table.c (columns), vtlctl-monitor.c.
  */
 
 #include <json-c/json.h>
@@ -24,7 +24,8 @@ struct vtlctl {
 
 /**
  * objects_fetch() - everything there is
- * @ret: {"ObjectPath", manager's properties, "VirtualMachines": [{"ObjectPath", partition's properties,
+ * @ret: {"ObjectPath", manager's properties, "VirtualMachines": [{"ObjectPath", partition's
+ * properties,
  *       "VirtualProcessors": [{"ObjectPath", VP's properties}]}]}, sorted by name and index
  *
  * Return: 0 or a negative errno; what went wrong has been said.
@@ -38,7 +39,8 @@ int objects_fetch(struct vtlctl *c, struct json_object **ret);
  */
 struct json_object *objects_find(struct json_object *root, const char *what);
 
-/* The next value of a message as JSON; D-Bus types that vtld does not use become null. Negative errno on failure. */
+/* The next value of a message as JSON; D-Bus types that vtld does not use become null. Negative
+ * errno on failure. */
 int message_to_json(sd_bus_message *m, struct json_object **ret);
 
 /* A member of an object, in a form that needs no check by the caller */
@@ -65,7 +67,8 @@ struct table;
 struct table *table_new(const struct column *columns, size_t n);
 struct table *table_free(struct table *t);
 /* Cells are taken row by row. @colour is an escape sequence or NULL. */
-void table_cell(struct table *t, const char *colour, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void table_cell(struct table *t, const char *colour, const char *fmt, ...)
+        __attribute__((format(printf, 3, 4)));
 void table_print(const struct table *t, bool colours);
 
 /* ---- The verbs: an exit status ---- */

@@ -43,7 +43,8 @@ static struct worker_handle *handle_free(struct worker_handle *h) {
 
 /* A worker has no business with the service manager and the bus. */
 static bool keep_variable(const char *v) {
-        static const char *const dropped[] = { "NOTIFY_SOCKET=", "WATCHDOG_", "LISTEN_", "DBUS_", "CREDENTIALS_" };
+        static const char *const dropped[] = { "NOTIFY_SOCKET=", "WATCHDOG_", "LISTEN_", "DBUS_",
+                                               "CREDENTIALS_" };
 
         for (size_t i = 0; i < ARRAY_SIZE(dropped); i++)
                 if (strncmp(v, dropped[i], strlen(dropped[i])) == 0)
@@ -66,7 +67,8 @@ static char **worker_environment(void) {
         return env;
 }
 
-/* In the child, between fork and exec: the parent is single-threaded, but nothing here allocates anyway. */
+/* In the child, between fork and exec: the parent is single-threaded, but nothing here allocates
+ * anyway. */
 static _Noreturn void exec_worker(int fd, char **env) {
         char arg[32];
         char *const argv[] = { (char *) "vtld", arg, NULL };
@@ -99,7 +101,8 @@ static int send_config(int fd, const struct protocol_vm *vm, bool allow_vtl1, in
         struct worker_config c = {
                 .type = WORKER_CONFIG,
                 .log_level = log_get_max_level(),
-                .flags = (allow_vtl1 ? WORKER_ALLOW_VTL1 : 0) | (vm->precise_faults ? WORKER_PRECISE_FAULTS : 0) |
+                .flags = (allow_vtl1 ? WORKER_ALLOW_VTL1 : 0) |
+                         (vm->precise_faults ? WORKER_PRECISE_FAULTS : 0) |
                          (vm->kernel_apic_msrs ? WORKER_KERNEL_APIC_MSRS : 0),
                 .vps = vm->vps,
                 .n_regions = vm->n_regions,
@@ -143,7 +146,8 @@ static void handle_notice(struct worker_handle *h, const struct worker_notice *n
                 if (h->ready)
                         return;
                 (void) snprintf(text, sizeof(text), "%.*s", (int) sizeof(n->text) - 1, n->text);
-                h->callbacks->refused(h->userdata, n->error < 0 && n->error > -4096 ? n->error : -EIO,
+                h->callbacks->refused(h->userdata,
+                                      n->error < 0 && n->error > -4096 ? n->error : -EIO,
                                       log_escape(escaped, sizeof(escaped), text));
                 return;
         case WORKER_EVENT:
@@ -197,7 +201,8 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata) {
         }
         log_debug("worker %d %s", (int) h->pid, reason);
         if (h->callbacks)
-                h->callbacks->died(h->userdata, si->si_code == CLD_EXITED && si->si_status == 0, reason);
+                h->callbacks->died(h->userdata, si->si_code == CLD_EXITED && si->si_status == 0,
+                                   reason);
         /* died() has released it, or nobody was there: either way nobody holds it now. */
         (void) handle_free(h);
         return 0;
@@ -235,7 +240,8 @@ int worker_handle_new(sd_event *event, const struct protocol_vm *vm, bool allow_
                 r = sd_event_add_child(event, &h->child, h->pid, WEXITED, on_child, h);
         if (r < 0) {
                 (void) safe_close(link[0]);
-                /* A worker whose sockets have closed ends by itself; nobody else will wait for it. */
+                /* A worker whose sockets have closed ends by itself; nobody else will wait for
+                 * it. */
                 if (pid > 0) {
                         (void) kill(pid, SIGKILL);
                         (void) waitpid(pid, NULL, 0);

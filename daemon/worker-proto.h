@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * Messages between the broker and a worker, over a SEQPACKET pair. Both are one binary, so the layout is that of one
- * build; the broker still checks what a worker says, since a worker may have been taken over by its guest.
+ * Messages between the broker and a worker, over a SEQPACKET pair. Both are one binary, so the
+ * layout is that of one build; the broker still checks what a worker says, since a worker may have
+ * been taken over by its guest.
  */
 
 #include <stdint.h>
@@ -24,7 +25,8 @@ enum worker_message_type {
 #define WORKER_PRECISE_FAULTS 0x2u
 #define WORKER_KERNEL_APIC_MSRS 0x4u
 
-/* Descriptors: the worker's end of the link, control, overlay, one per region, one kick pipe per VP. */
+/* Descriptors: the worker's end of the link, control, overlay, one per region, one kick pipe per
+ * VP. */
 struct worker_config {
         uint32_t type;
         int32_t log_level;
@@ -39,10 +41,12 @@ struct worker_config {
 };
 
 #define WORKER_CONFIG_FDS_FIXED 3u
-#define WORKER_CONFIG_FDS_MAX (WORKER_CONFIG_FDS_FIXED + VTL_ATTACH_REGIONS_MAX + VTL_ATTACH_VPS_MAX)
+#define WORKER_CONFIG_FDS_MAX \
+        (WORKER_CONFIG_FDS_FIXED + VTL_ATTACH_REGIONS_MAX + VTL_ATTACH_VPS_MAX)
 
 /* worker_notice.flags */
-#define WORKER_EVENTS_LOST 0x1u /* events before this one could not be sent: look at the control memory */
+#define WORKER_EVENTS_LOST \
+        0x1u /* events before this one could not be sent: look at the control memory */
 
 /* WORKER_READY, WORKER_REFUSED, WORKER_EVENT */
 struct worker_notice {

@@ -55,9 +55,11 @@ static int refuse(struct worker *w, int error, const char *what) {
         return error;
 }
 
-/* Under the partition's lock, and the broker may be slow or gone: never waits. The state that an event is about is in
- * the control memory too, so a lost one is made good when the next one arrives. */
-static void on_event(void *userdata, enum vtl_event what, unsigned vp, uint64_t gpa, uint64_t data) {
+/* Under the partition's lock, and the broker may be slow or gone: never waits. The state that an
+ * event is about is in the control memory too, so a lost one is made good when the next one
+ * arrives. */
+static void on_event(void *userdata, enum vtl_event what, unsigned vp, uint64_t gpa,
+                     uint64_t data) {
         struct worker *w = userdata;
         struct worker_notice n = {
                 .type = WORKER_EVENT,
@@ -97,7 +99,8 @@ static int map_memory(struct worker *w, const int *fds) {
                 return refuse(w, r, "cannot map the overlay memory");
         w->overlay = p;
         for (unsigned i = 0; i < c->n_regions; i++) {
-                r = map_shared(fds[WORKER_CONFIG_FDS_FIXED + i], c->regions[i].offset, c->regions[i].size, &p);
+                r = map_shared(fds[WORKER_CONFIG_FDS_FIXED + i], c->regions[i].offset,
+                               c->regions[i].size, &p);
                 if (r < 0)
                         return refuse(w, r, "cannot map guest memory");
                 w->regions[i] = (struct vtl_region){
@@ -168,7 +171,9 @@ static int make_partition(struct worker *w) {
         };
         int r;
 
-        w->remote = (struct plane_remote){ .control = w->control, .kick_fds = w->kick_fds, .vps = c->vps };
+        w->remote = (struct plane_remote){ .control = w->control,
+                                           .kick_fds = w->kick_fds,
+                                           .vps = c->vps };
         r = vtl_partition_new(&config, &w->partition);
         return r < 0 ? refuse(w, r, "cannot make the partition") : 0;
 }
@@ -188,7 +193,8 @@ static void *vp_thread_main(void *arg) {
         (void) pthread_barrier_wait(&t.worker->threads_run);
         r = vtl_worker_vp_loop(t.vp);
         log_error("VP %u is no longer served: %s", t.vp->index, strerror(r < 0 ? -r : EIO));
-        /* One VP without an engine is a VM without an engine: the VMM sees the link's end and stops the guest. */
+        /* One VP without an engine is a VM without an engine: the VMM sees the link's end and stops
+         * the guest. */
         _exit(EXIT_FAILURE);
 }
 
@@ -304,6 +310,7 @@ int worker_main(int fd) {
         }
         send_notice(w, &ready, 0);
         r = serve(w);
-        /* The threads wait at the control memory; there is nothing to flush or to free that the exit does not. */
+        /* The threads wait at the control memory; there is nothing to flush or to free that the
+         * exit does not. */
         _exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The worker process: the VTL engine of one VM. It has the control memory, the overlay memory, the guest's RAM, the
- * kick pipes and two sockets, and nothing else.
+ * The worker process: the VTL engine of one VM. It has the control memory, the overlay memory, the
+ * guest's RAM, the kick pipes and two sockets, and nothing else.
  */
 
 /**

@@ -71,8 +71,8 @@ static _printf_(3, 4) int complain(struct parser *p, unsigned line, const char *
 /* ---- Sections ---- */
 
 static bool name_char(char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-               c == '.';
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '-' || c == '_' || c == '.';
 }
 
 /* A section is complete when the next one begins or the file ends. */
@@ -83,8 +83,10 @@ static int end_section(struct parser *p) {
                 return 0;
         r = &p->policy->rules[p->policy->n - 1];
         if (!(r->keys & KEYS_OF_PATTERNS))
-                return complain(p, r->line, "[match %s] has none of name=, uuid= and uid=; name=* matches every VM",
-                                r->name);
+                return complain(
+                        p, r->line,
+                        "[match %s] has none of name=, uuid= and uid=; name=* matches every VM",
+                        r->name);
         if (!(r->keys & KEY(ALLOW_VTL1)))
                 return complain(p, r->line, "[match %s] has no allow-vtl1=", r->name);
         return 0;
@@ -98,14 +100,18 @@ static int check_name(struct parser *p, const char *name, size_t n) {
                                 POLICY_NAME_SIZE - 1);
         for (size_t i = 0; i < n; i++)
                 if (!name_char(name[i]))
-                        return complain(p, p->line, "[match NAME]: a name has letters, digits, '-', '_' and '.' only");
+                        return complain(
+                                p, p->line,
+                                "[match NAME]: a name has letters, digits, '-', '_' and '.' only");
         if ((n == strlen(POLICY_NAME_NONE) && memcmp(name, POLICY_NAME_NONE, n) == 0) ||
             (n == strlen(POLICY_NAME_UNMATCHED) && memcmp(name, POLICY_NAME_UNMATCHED, n) == 0))
-                return complain(p, p->line, "[match %.*s]: this name has a meaning of its own", (int) n, name);
+                return complain(p, p->line, "[match %.*s]: this name has a meaning of its own",
+                                (int) n, name);
         for (size_t i = 0; i < p->policy->n; i++)
-                if (strlen(p->policy->rules[i].name) == n && memcmp(p->policy->rules[i].name, name, n) == 0)
-                        return complain(p, p->line, "[match %.*s] is there already, in line %u", (int) n, name,
-                                        p->policy->rules[i].line);
+                if (strlen(p->policy->rules[i].name) == n &&
+                    memcmp(p->policy->rules[i].name, name, n) == 0)
+                        return complain(p, p->line, "[match %.*s] is there already, in line %u",
+                                        (int) n, name, p->policy->rules[i].line);
         return 0;
 }
 
@@ -161,21 +167,25 @@ static int set_key(struct parser *p, struct rule *r, const char *key, const char
         while (k < _KEY_MAX && strcmp(key_names[k], key) != 0)
                 k++;
         if (k == _KEY_MAX)
-                return complain(p, p->line, "unknown key; there are name=, uuid=, uid= and allow-vtl1=");
+                return complain(p, p->line,
+                                "unknown key; there are name=, uuid=, uid= and allow-vtl1=");
         if (r->keys & (1u << k))
-                return complain(p, p->line, "%s= is there twice in [match %s]", key_names[k], r->name);
+                return complain(p, p->line, "%s= is there twice in [match %s]", key_names[k],
+                                r->name);
         r->keys |= 1u << k;
         if (k == KEY_ALLOW_VTL1)
                 return set_allow(p, r, value);
         if (!*value)
                 return complain(p, p->line, "%s= is empty", key_names[k]);
         if (strlen(value) >= VALUE_SIZE)
-                return complain(p, p->line, "%s= is longer than %u bytes", key_names[k], VALUE_SIZE - 1);
+                return complain(p, p->line, "%s= is longer than %u bytes", key_names[k],
+                                VALUE_SIZE - 1);
         memcpy(r->patterns[k], value, strlen(value) + 1);
         return 0;
 }
 
-/* inih calls it for each "key = value"; 0 is its word for an error. Sections were seen by next_line() already. */
+/* inih calls it for each "key = value"; 0 is its word for an error. Sections were seen by
+ * next_line() already. */
 static int on_key(void *userdata, const char *section, const char *key, const char *value) {
         struct parser *p = userdata;
 
@@ -199,8 +209,8 @@ static int check_line(struct parser *p, const char *begin, const char *s, size_t
 }
 
 /*
- * inih's reader: one line at a time. inih does not tell line numbers and cuts long lines and names silently, so lines
- * are counted and measured here, and sections are taken here.
+ * inih's reader: one line at a time. inih does not tell line numbers and cuts long lines and names
+ * silently, so lines are counted and measured here, and sections are taken here.
  */
 static char *next_line(char *buf, int size, void *userdata) {
         struct parser *p = userdata;
@@ -224,7 +234,8 @@ static char *next_line(char *buf, int size, void *userdata) {
         }
         for (s = begin; s < begin + n && (*s == ' ' || *s == '\t'); s++)
                 ;
-        if (s < begin + n && !strchr(";#\r", *s) && check_line(p, begin, s, (size_t) (begin + n - s)) < 0)
+        if (s < begin + n && !strchr(";#\r", *s) &&
+            check_line(p, begin, s, (size_t) (begin + n - s)) < 0)
                 return NULL;
         memcpy(buf, begin, n);
         buf[n] = '\n';
@@ -239,7 +250,8 @@ int policy_parse(const char *text, size_t len, const char *path, struct policy *
 
         error[0] = '\0';
         if (len > POLICY_FILE_MAX) {
-                (void) snprintf(error, POLICY_ERROR_SIZE, "%.100s: larger than %u bytes", path, POLICY_FILE_MAX);
+                (void) snprintf(error, POLICY_ERROR_SIZE, "%.100s: larger than %u bytes", path,
+                                POLICY_FILE_MAX);
                 return -EFBIG;
         }
         p.policy = calloc(1, sizeof(*p.policy));
@@ -249,10 +261,12 @@ int policy_parse(const char *text, size_t len, const char *path, struct policy *
         if (!p.failed)
                 (void) end_section(&p);
         if (!p.failed && line != 0)
-                (void) complain(&p, line > 0 ? (unsigned) line : 0, "neither a section nor key=value");
+                (void) complain(&p, line > 0 ? (unsigned) line : 0,
+                                "neither a section nor key=value");
         if (p.failed) {
                 if (!error[0])
-                        (void) snprintf(error, POLICY_ERROR_SIZE, "%.100s: %s", path, strerror(-p.failed));
+                        (void) snprintf(error, POLICY_ERROR_SIZE, "%.100s: %s", path,
+                                        strerror(-p.failed));
                 (void) policy_free(p.policy);
                 return p.failed;
         }
@@ -325,7 +339,8 @@ static void decide(struct policy_decision *ret, const char *name, bool allow) {
         ret->allow_vtl1 = allow;
 }
 
-void policy_decide(const struct policy *p, const struct policy_subject *s, struct policy_decision *ret) {
+void policy_decide(const struct policy *p, const struct policy_subject *s,
+                   struct policy_decision *ret) {
         char uid[16];
 
         if (!p) {

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The policy file: which VMs may enable VTL1. An INI file of sections "[match NAME]", tried in the order of the file;
- * the first one whose patterns all match a VM decides.
+ * The policy file: which VMs may enable VTL1. An INI file of sections "[match NAME]", tried in the
+ * order of the file; the first one whose patterns all match a VM decides.
  */
 
 #include <stdbool.h>
@@ -38,8 +38,8 @@ struct policy_decision {
  * @ret: the policy
  * @error: on failure, one line for people that names file and line
  *
- * Return: 0, -ENOENT when there is no such file, -EBADMSG for a file that is no policy, -EFBIG, or another negative
- * errno.
+ * Return: 0, -ENOENT when there is no such file, -EBADMSG for a file that is no policy, -EFBIG, or
+ * another negative errno.
  */
 int policy_load(const char *path, struct policy **ret, char error[POLICY_ERROR_SIZE]);
 
@@ -64,4 +64,5 @@ size_t policy_rules(const struct policy *p);
  *
  * A VM that no rule of a policy matches is refused.
  */
-void policy_decide(const struct policy *p, const struct policy_subject *s, struct policy_decision *ret);
+void policy_decide(const struct policy *p, const struct policy_subject *s,
+                   struct policy_decision *ret);

@@ -66,8 +66,9 @@ struct vtl_message_version {
 };
 
 /* vtl_message_attach.flags */
-#define VTL_ATTACH_PRECISE_FAULTS 0x1u   /* measured: a forbidden access shows its instruction */
-#define VTL_ATTACH_KERNEL_APIC_MSRS 0x2u /* KVM serves HV_X64_MSR_EOI, ICR and TPR of VTL0 itself \
+#define VTL_ATTACH_PRECISE_FAULTS 0x1u /* measured: a forbidden access shows its instruction */
+#define VTL_ATTACH_KERNEL_APIC_MSRS \
+        0x2u /* KVM serves HV_X64_MSR_EOI, ICR and TPR of VTL0 itself \
                                           */
 #define VTL_ATTACH_FLAGS_ALL 0x3u
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Fuzz target for the attach protocol: a VMM sends arbitrary messages with arbitrary descriptors to the state machine of
- * one connection, in arbitrary order. After each one the answer must be well-formed, every descriptor must be either
- * closed or where it belongs, and an accepted VM must keep all rules of vtl-protocol(7).
+ * Fuzz target for the attach protocol: a VMM sends arbitrary messages with arbitrary descriptors to
+ * the state machine of one connection, in arbitrary order. After each one the answer must be
+ * well-formed, every descriptor must be either closed or where it belongs, and an accepted VM must
+ * keep all rules of vtl-protocol(7).
  *
- * Input: records of struct step, a byte for each descriptor, and the message. tests/fuzz/make-corpus-protocol.py
- * writes the first corpus.
+ * Input: records of struct step, a byte for each descriptor, and the message.
+ * tests/fuzz/make-corpus-protocol.py writes the first corpus.
  */
 
 #define _GNU_SOURCE
@@ -19,12 +20,13 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define MUST(cond)                                                                                 \
-        do {                                                                                       \
-                if (!(cond)) {                                                                     \
-                        (void) fprintf(stderr, "fuzz-protocol: line %d: not %s\n", __LINE__, #cond); \
-                        abort();                                                                   \
-                }                                                                                  \
+#define MUST(cond)                                                                           \
+        do {                                                                                 \
+                if (!(cond)) {                                                               \
+                        (void) fprintf(stderr, "fuzz-protocol: line %d: not %s\n", __LINE__, \
+                                       #cond);                                               \
+                        abort();                                                             \
+                }                                                                            \
         } while (0)
 
 /* What happens next */
@@ -94,7 +96,8 @@ static void check_regions(const struct protocol_vm *vm) {
 }
 
 static void check_vm(const struct fuzz *f, const struct protocol_vm *vm) {
-        const struct fd_facts *control = &f->facts[vm->control_fd], *overlay = &f->facts[vm->overlay_fd];
+        const struct fd_facts *control = &f->facts[vm->control_fd],
+                              *overlay = &f->facts[vm->overlay_fd];
 
         MUST(vm->vps >= 1 && vm->vps <= VTL_ATTACH_VPS_MAX);
         MUST(vm->phys_bits >= 32 && vm->phys_bits <= 52 && vm->tsc_khz > 0);
@@ -105,19 +108,21 @@ static void check_vm(const struct fuzz *f, const struct protocol_vm *vm) {
                 for (unsigned j = 0; j < i; j++)
                         MUST(vm->apic_ids[i] != vm->apic_ids[j]);
         MUST(control->type == FD_TYPE_MEMFD && control->size == vtl_control_size(vm->vps));
-        MUST(overlay->type == FD_TYPE_MEMFD && overlay->size == vtl_overlay_pages(vm->vps) * UINT64_C(4096));
+        MUST(overlay->type == FD_TYPE_MEMFD &&
+             overlay->size == vtl_overlay_pages(vm->vps) * UINT64_C(4096));
         check_regions(vm);
         for (unsigned i = 0; i < vm->n_regions; i++) {
                 const struct fd_facts *ram = &f->facts[vm->regions[i].fd];
 
-                MUST(ram->type == FD_TYPE_MEMFD && (ram->seals & F_SEAL_SHRINK) && ram->writable && ram->readable);
+                MUST(ram->type == FD_TYPE_MEMFD && (ram->seals & F_SEAL_SHRINK) && ram->writable &&
+                     ram->readable);
                 MUST(vm->regions[i].offset + vm->regions[i].size <= ram->size);
                 MUST(ram->inode != control->inode && ram->inode != overlay->inode);
                 for (unsigned j = 0; j < i; j++) {
                         const struct protocol_region *a = &vm->regions[i], *b = &vm->regions[j];
 
-                        MUST(f->facts[b->fd].inode != ram->inode || a->offset >= b->offset + b->size ||
-                             b->offset >= a->offset + a->size);
+                        MUST(f->facts[b->fd].inode != ram->inode ||
+                             a->offset >= b->offset + b->size || b->offset >= a->offset + a->size);
                 }
         }
 }
@@ -190,9 +195,9 @@ static struct fd_facts right_facts(unsigned i, unsigned n, unsigned vps) {
         else {
                 f.type = FD_TYPE_MEMFD;
                 f.seals = F_SEAL_SHRINK | F_SEAL_GROW;
-                f.size = i == 1 ? vtl_control_size(vps) :
-                         i == 2 ? vtl_overlay_pages(vps) * UINT64_C(4096) :
-                                  UINT64_C(1) << 52;
+                f.size = i == 1 ? vtl_control_size(vps)
+                       : i == 2 ? vtl_overlay_pages(vps) * UINT64_C(4096)
+                                : UINT64_C(1) << 52;
         }
         return f;
 }
@@ -203,7 +208,7 @@ static int issue_fd(struct fuzz *f, uint8_t how, unsigned i, unsigned n, unsigne
 
         MUST(fd >= 0 && fd < FDS_MAX);
         if (how & FD_OTHER_TYPE)
-                facts.type = (enum fd_type) ((how & FD_OTHER_TYPE) % _FD_TYPE_MAX);
+                facts.type = (enum fd_type)((how & FD_OTHER_TYPE) % _FD_TYPE_MAX);
         if (how & FD_SMALL)
                 facts.size = 4096;
         if (how & FD_UNSEALED)
@@ -232,7 +237,8 @@ static bool owned(const struct protocol_vm *vm, int fd) {
         return false;
 }
 
-/* Every descriptor is open exactly when the VM has it; a number may have been issued again meanwhile. */
+/* Every descriptor is open exactly when the VM has it; a number may have been issued again
+ * meanwhile. */
 static void check_fds(struct fuzz *f) {
         for (int fd = 0; fd < FDS_MAX; fd++) {
                 if (!f->issued[fd])
@@ -248,7 +254,8 @@ static void check_fds(struct fuzz *f) {
 static void check_reply(const struct protocol_reply *reply, const struct vtl_message *to) {
         const struct vtl_message *h = &reply->message.header;
 
-        MUST(reply->len >= sizeof(*h) && reply->len <= sizeof(reply->message) && h->size == reply->len);
+        MUST(reply->len >= sizeof(*h) && reply->len <= sizeof(reply->message) &&
+             h->size == reply->len);
         MUST((h->flags & VTL_MESSAGE_TYPE_MASK) == VTL_MESSAGE_REPLY);
         MUST(!!(h->flags & VTL_MESSAGE_ERROR) == (h->error != 0));
         MUST(h->error < 4096);
@@ -271,8 +278,8 @@ static void check_state(const struct fuzz *f) {
 }
 
 /* False when the connection would end here */
-static bool step_message(struct fuzz *f, const struct step *s, const uint8_t *fd_bytes, const uint8_t *data,
-                         size_t len) {
+static bool step_message(struct fuzz *f, const struct step *s, const uint8_t *fd_bytes,
+                         const uint8_t *data, size_t len) {
         _Alignas(8) uint8_t message[VTL_MESSAGE_MAX];
         int fds[VTL_MESSAGE_FDS_MAX];
         struct vtl_message header = { 0 };
@@ -283,7 +290,9 @@ static bool step_message(struct fuzz *f, const struct step *s, const uint8_t *fd
         if (s->what % _STEP_MAX == STEP_FRAMED) {
                 len = MIN(len, sizeof(message) - sizeof(header));
                 header = (struct vtl_message){
-                        .id = s->len, .command = s->command, .size = (uint32_t) (sizeof(header) + len),
+                        .id = s->len,
+                        .command = s->command,
+                        .size = (uint32_t) (sizeof(header) + len),
                 };
                 memcpy(message, &header, sizeof(header));
                 memcpy(message + sizeof(header), data, len);
@@ -320,8 +329,8 @@ static void step_started(struct fuzz *f, int error) {
         if (f->protocol.state != PROTOCOL_STARTING)
                 return;
         f->started = false;
-        protocol_started(&f->protocol, -error, error ? "why" : NULL, &started, error ? -1 : fcntl(f->null, F_DUPFD, 0),
-                         &reply);
+        protocol_started(&f->protocol, -error, error ? "why" : NULL, &started,
+                         error ? -1 : fcntl(f->null, F_DUPFD, 0), &reply);
         check_reply(&reply, NULL);
         MUST(reply.message.header.command == VTL_COMMAND_START);
         MUST(error || reply.fd >= 0);

@@ -28,8 +28,8 @@ static struct policy *parse(const char *text) {
         return p;
 }
 
-static void decided(const struct policy *p, const char *name, const char *uuid, uint32_t uid, const char *rule,
-                    bool allowed) {
+static void decided(const struct policy *p, const char *name, const char *uuid, uint32_t uid,
+                    const char *rule, bool allowed) {
         const struct policy_subject s = { .name = name, .uuid = uuid, .uid = uid };
         struct policy_decision d;
 
@@ -82,7 +82,8 @@ static void test_all_patterns_of_a_rule_match(void **state) {
 }
 
 static void test_uuids_have_no_case(void **state) {
-        struct policy *p = parse("[match a]\nuuid=AAAAaaaa-bbbb-4CCC-8ddd-EEEEEEEEEEEE\nallow-vtl1=yes\n");
+        struct policy *p =
+                parse("[match a]\nuuid=AAAAaaaa-bbbb-4CCC-8ddd-EEEEEEEEEEEE\nallow-vtl1=yes\n");
 
         decided(p, "vm", UUID_2, 0, "a", true);
         decided(p, "vm", UUID_1, 0, POLICY_NAME_UNMATCHED, false);
@@ -90,8 +91,9 @@ static void test_uuids_have_no_case(void **state) {
 }
 
 static void test_forms_of_writing(void **state) {
-        struct policy *p = parse("[match a] ; why\r\nname = with space \r\nallow-vtl1 = yes ; now\r\n"
-                                 "[match b]\t# why not\nuid=[0-9]\nallow-vtl1=yes");
+        struct policy *p =
+                parse("[match a] ; why\r\nname = with space \r\nallow-vtl1 = yes ; now\r\n"
+                      "[match b]\t# why not\nuid=[0-9]\nallow-vtl1=yes");
 
         assert_int_equal(policy_rules(p), 2);
         decided(p, "with space", UUID_1, 12, "a", true);
@@ -108,10 +110,13 @@ static const struct {
         { "[match a]\n", "file:1: [match a] has none of" },
         { "[match a]\nallow-vtl1=yes\n", "file:1: [match a] has none of" },
         { "[match a]\nname=*\n", "file:1: [match a] has no allow-vtl1=" },
-        { "\n[match a]\nname=*\n[match b]\nname=*\nallow-vtl1=no\n", "file:2: [match a] has no allow-vtl1=" },
+        { "\n[match a]\nname=*\n[match b]\nname=*\nallow-vtl1=no\n",
+          "file:2: [match a] has no allow-vtl1=" },
         { "[match a]\nname=*\nallow-vtl1=no\n[match b]\n", "file:4: [match b] has none of" },
-        { "[match a]\nname=*\nname=x\nallow-vtl1=no\n", "file:3: name= is there twice in [match a]" },
-        { "[match a]\nname=*\nallow-vtl1=no\nallow-vtl1=no\n", "file:4: allow-vtl1= is there twice" },
+        { "[match a]\nname=*\nname=x\nallow-vtl1=no\n",
+          "file:3: name= is there twice in [match a]" },
+        { "[match a]\nname=*\nallow-vtl1=no\nallow-vtl1=no\n",
+          "file:4: allow-vtl1= is there twice" },
         { "[match a]\nname=*\nallow-vtl1=maybe\n", "file:3: allow-vtl1= is yes or no" },
         { "[match a]\nname=*\nallow-vtl1=Yes\n", "file:3: allow-vtl1= is yes or no" },
         { "[match a]\nname=*\nallow-vtl1=\n", "file:3: allow-vtl1= is yes or no" },
@@ -120,7 +125,8 @@ static const struct {
         { "[match a]\nNAME=*\nallow-vtl1=no\n", "file:2: unknown key" },
         { "[match a]\nname=*\nallow-vtl2=no\n", "file:3: unknown key" },
         { "[match a]\nname\n", "file:2: neither a section nor key=value" },
-        { "[match a]\nname=*\nallow-vtl1=no\ngarbage\n", "file:4: neither a section nor key=value" },
+        { "[match a]\nname=*\nallow-vtl1=no\ngarbage\n",
+          "file:4: neither a section nor key=value" },
         { "[match a]\nname=*\n  continued\nallow-vtl1=no\n", "file:3: the line is indented" },
         { "[match a]\n name=*\nallow-vtl1=no\n", "file:2: the line is indented" },
         { "[match a]\nname=*\nallow-vtl1=no\n [match b]\n", "file:4: the line is indented" },
@@ -134,19 +140,25 @@ static const struct {
         { "[Match a]\nname=*\nallow-vtl1=no\n", "file:1: unknown section" },
         { "[match ]\nname=*\nallow-vtl1=no\n", "file:1: [match NAME]: the name is missing" },
         { "[match a b]\nname=*\nallow-vtl1=no\n", "file:1: [match NAME]: a name has letters" },
-        { "[match none]\nname=*\nallow-vtl1=no\n", "file:1: [match none]: this name has a meaning" },
-        { "[match unmatched]\nname=*\nallow-vtl1=no\n", "file:1: [match unmatched]: this name has a meaning" },
-        { "[match a123456789b123456789c123456789d123]\n", "file:1: [match NAME]: the name is longer than 32" },
-        { "[match a]\nname=*\nallow-vtl1=no\n[match a]\n", "file:4: [match a] is there already, in line 1" },
+        { "[match none]\nname=*\nallow-vtl1=no\n",
+          "file:1: [match none]: this name has a meaning" },
+        { "[match unmatched]\nname=*\nallow-vtl1=no\n",
+          "file:1: [match unmatched]: this name has a meaning" },
+        { "[match a123456789b123456789c123456789d123]\n",
+          "file:1: [match NAME]: the name is longer than 32" },
+        { "[match a]\nname=*\nallow-vtl1=no\n[match a]\n",
+          "file:4: [match a] is there already, in line 1" },
 };
 
 static void test_bad_files(void **state) {
         for (size_t i = 0; i < ARRAY_SIZE(bad_files); i++) {
                 char error[POLICY_ERROR_SIZE] = "";
                 struct policy *p = NULL;
-                int r = policy_parse(bad_files[i].text, strlen(bad_files[i].text), "file", &p, error);
+                int r = policy_parse(bad_files[i].text, strlen(bad_files[i].text), "file", &p,
+                                     error);
 
-                if (r != -EBADMSG || strncmp(error, bad_files[i].error, strlen(bad_files[i].error)) != 0)
+                if (r != -EBADMSG ||
+                    strncmp(error, bad_files[i].error, strlen(bad_files[i].error)) != 0)
                         fail_msg("%s\n-> %d \"%s\", expected \"%s\"", bad_files[i].text, r, error,
                                  bad_files[i].error);
                 assert_null(p);
@@ -190,7 +202,8 @@ static void test_limits(void **state) {
         memset(text, '\n', POLICY_FILE_MAX + 1);
         refused(text, POLICY_FILE_MAX + 1, -EFBIG, "file: larger than 65536 bytes");
         for (unsigned i = 0; i <= POLICY_RULES_MAX; i++)
-                o += (size_t) snprintf(text + o, POLICY_FILE_MAX - o, "[match r%u]\nname=%u\nallow-vtl1=no\n", i, i);
+                o += (size_t) snprintf(text + o, POLICY_FILE_MAX - o,
+                                       "[match r%u]\nname=%u\nallow-vtl1=no\n", i, i);
         refused(text, o, -EBADMSG, "more than 256 sections");
 }
 

@@ -58,7 +58,8 @@ static void test_message(void **state) {
         assert_int_equal(seqpacket_recv(pair[1], buf, sizeof(buf), fds, &n_fds, 0), 3);
         assert_memory_equal(buf, "you", 3);
         n_fds = ARRAY_SIZE(fds);
-        assert_int_equal(seqpacket_recv(pair[1], buf, sizeof(buf), fds, &n_fds, MSG_DONTWAIT), -EAGAIN);
+        assert_int_equal(seqpacket_recv(pair[1], buf, sizeof(buf), fds, &n_fds, MSG_DONTWAIT),
+                         -EAGAIN);
         close_pair(pair);
 }
 
