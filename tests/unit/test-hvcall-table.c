@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The table of the calls that are offered. Its sizes come from sizeof(); here they are compared with
- * the numbers of vsm.md 3.0, which were read out of the real hypervisor's table.
+ * The table of the calls that are offered. Its sizes come from sizeof(); here they are compared
+ * with the numbers of vsm.md 3.0, which were read out of the real hypervisor's table.
  */
 
 #include <setjmp.h>
