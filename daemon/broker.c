@@ -16,6 +16,7 @@
 
 /* Connections without a VM, beside those of the VMs */
 #define IDLE_CONNECTIONS_MAX 32u
+#define ACCEPT_PAUSE_USEC (1000u * 1000)
 
 /* ---- Policy ---- */
 
@@ -68,15 +69,28 @@ void broker_partitions_changed(struct broker *b) {
 
 /* ---- The attach socket ---- */
 
+static int on_listen_again(sd_event_source *s, uint64_t usec, void *userdata) {
+        struct broker *b = userdata;
+
+        return sd_event_source_set_enabled(b->listen_source, SD_EVENT_ON);
+}
+
+/* No descriptors or no memory: the connection stays in the queue, and would be found at once. */
+static void pause_accepting(struct broker *b) {
+        log_error("cannot accept a connection: %m; trying again in a second");
+        if (sd_event_source_set_time_relative(b->listen_again, ACCEPT_PAUSE_USEC) >= 0 &&
+            sd_event_source_set_enabled(b->listen_again, SD_EVENT_ONESHOT) >= 0)
+                (void) sd_event_source_set_enabled(b->listen_source, SD_EVENT_OFF);
+}
+
 static int on_accept(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
         struct broker *b = userdata;
         int client, r;
 
         client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (client < 0) {
-                if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED &&
-                    log_ratelimit(&b->accept_limit, 1000, 1))
-                        log_error("cannot accept a connection: %m");
+                if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+                        pause_accepting(b);
                 return 0;
         }
         if (b->n_connections >= b->max_vms + IDLE_CONNECTIONS_MAX) {
@@ -126,6 +140,11 @@ static int open_socket(struct broker *b) {
         if (r >= 0)
                 r = sd_event_add_io(b->event, &b->listen_source, b->listen_fd, EPOLLIN, on_accept,
                                     b);
+        if (r >= 0)
+                r = sd_event_add_time(b->event, &b->listen_again, CLOCK_MONOTONIC, 0, 0,
+                                      on_listen_again, b);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(b->listen_again, SD_EVENT_OFF);
         return r < 0 ? r : 0;
 }
 
@@ -219,6 +238,7 @@ struct broker *broker_free(struct broker *b) {
         b->bus = bus_free(b->bus);
         (void) policy_free(b->policy);
         sd_event_source_disable_unref(b->listen_source);
+        sd_event_source_disable_unref(b->listen_again);
         if (b->made_socket)
                 (void) unlink(b->config.socket_path);
         (void) safe_close(b->listen_fd);

@@ -38,6 +38,7 @@ struct broker {
         bool made_socket;
         bool ending; /* VMs are let go, but not stopped */
         sd_event_source *listen_source;
+        sd_event_source *listen_again; /* after a pause, when nothing can be accepted */
         struct connection_list connections;
         unsigned n_connections;
         struct partition *partitions; /* uthash, by UUID */

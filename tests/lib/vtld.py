@@ -213,6 +213,11 @@ class Client:
         assert reply.id == self.next_id & 0xFFFF and reply.command == command, "id and command are echoed"
         return reply
 
+    def call_broken(self, command, payload=b"", fds=()):
+        """A message that vtld cannot receive as it was sent: the answer is to no command in particular."""
+        self.send(command, payload, fds)
+        return self.receive()
+
     def ok(self, command, payload=b"", fds=(), **header):
         reply = self.call(command, payload, fds, **header)
         assert reply.error == 0, "refused: %s (%s)" % (reply.text, os.strerror(reply.error))
