@@ -46,7 +46,7 @@ _public_ int vtlvmm_new(int kvm_fd, int vm_fd, const struct vtlvmm_options *opti
         v->planes.kvm_fd = kvm_fd;
         v->planes.vm_fd[0] = vm_fd;
         memcpy(v->uuid, options->uuid, sizeof(v->uuid));
-        v->name = strdup(options->name ? options->name : "");
+        v->name = strdup(options->name ? options->name : "unnamed");
         if (!v->name) {
                 free(v);
                 return -ENOMEM;

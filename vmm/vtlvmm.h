@@ -25,7 +25,7 @@ struct vtlvmm_vcpu;
  * @signal: the real-time signal the library may use in VP threads; 0 for SIGRTMAX - 3. Blocked by
  * the library in each VP thread, let in only by KVM_SET_SIGNAL_MASK.
  * @uuid: the VM's UUID, 16 bytes; shown on the bus, matched by policy
- * @name: the VM's name, NULL for none
+ * @name: the VM's name, at most 63 bytes of UTF-8; NULL for "unnamed"
  */
 struct vtlvmm_options {
         size_t size;
@@ -60,7 +60,7 @@ const char *vtlvmm_error(const struct vtlvmm *v);
  * @fd_offset: where in @fd the slot begins
  *
  * Slots of 1 MiB and more must be shared memfds of 4 KiB pages sealed with F_SEAL_SHRINK. At
- * vtlvmm_start() the slot moves to a private view of the same memory; the VMM's own mapping stays
+ * vtlvmm_attach() the slot moves to a private view of the same memory; the VMM's own mapping stays
  * as it is.
  *
  * Return: 0; -EINVAL, -EBUSY (started), -ENOTSUP (hugepages, not sealed, not a memfd), -E2BIG (too
