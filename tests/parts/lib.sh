@@ -32,7 +32,11 @@ configure_variant()
 
         shift
         mkdir -p "$dir"
-        [ -e "$dir/config.status" ] && return
+        if [ -e "$dir/config.status" ]; then
+                # Brought up to date now, so that nothing else prints what that takes.
+                make -C "$dir" Makefile >"$dir/configure.log" 2>&1
+                return
+        fi
         if ! (cd "$dir" && "$srcdir/configure" --enable-werror "$@") >"$dir/configure.log" 2>&1; then
                 tail -n 20 "$dir/configure.log"
                 return 1
