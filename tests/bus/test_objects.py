@@ -91,13 +91,15 @@ def test_properties_of_a_vp():
 
 def test_counters_are_read_from_the_control_memory():
     with running_vm() as (vm, _, path, _):
-        # vtl/control.h: struct vtl_vp_stats follows 8 words and the VINA register of the VP's part.
-        base = CONTROL_HEADER + 8 * 4 + 8
-        os.pwrite(vm.control, struct.pack("=8Q", *range(11, 19)), base)
+        vm.control_write("vp.stats", struct.pack("=8Q", *range(11, 19)), vp=0)
         properties = daemons.get_all(path + "/vp/0", PROCESSOR)
         names = ("VtlCalls", "VtlReturns", "FastSwitches", "InterruptEntries", "Hypercalls", "Intercepts",
                  "EngineExits", "VcpuIoctls")
         assert [properties[name] for name in names] == list(range(11, 19))
+        vm.control_write("vp.vina", struct.pack("=Q", 0x141), vp=0)
+        vm.control_write("vp.halted", 1, vp=0)
+        properties = daemons.get_all(path + "/vp/0", PROCESSOR)
+        assert properties["VinaEnabled"] is True and properties["Halted"] is True
 
 
 def test_states():

@@ -75,7 +75,7 @@ def test_json_is_what_the_bus_says():
 
 def test_large_numbers_survive():
     with running_vm() as (vm, _, _, _):
-        os.pwrite(vm.control, struct.pack("=Q", (1 << 64) - 1), CONTROL_HEADER + 8 * 4 + 8)
+        vm.control_write("vp.stats", struct.pack("=Q", (1 << 64) - 1), vp=0)
         assert json.loads(output("vp", str(vm.uuid), "--json"))[0]["VtlCalls"] == (1 << 64) - 1
         assert "18446744073709551615" in output("vp", str(vm.uuid))
 

@@ -41,10 +41,6 @@ VP_BODY = struct.Struct("=II")
 STARTED_BODY = struct.Struct("=II")
 MAX_MESSAGE, MAX_VPS, MAX_REGIONS = 4096, 64, 32
 
-# vtl/control.h; header_layout() checks the numbers
-CONTROL_VERSION = 1
-CONTROL_HEADER, CONTROL_VP, PAGE = 4096, 16384, 4096
-
 F_ADD_SEALS, F_GET_SEALS = 1033, 1034
 SEAL_SEAL, SEAL_SHRINK, SEAL_GROW, SEAL_WRITE, SEAL_FUTURE_WRITE = 1, 2, 4, 8, 16
 KVM_CREATE_VM = 0xAE01
@@ -56,6 +52,18 @@ def program(name):
     if not os.access(path, os.X_OK):
         raise RuntimeError("no program %s; set builddir" % path)
     return path
+
+
+def control_layout():
+    """Offsets and values of vtl/control.h, by name."""
+    out = subprocess.run([os.path.join(BUILDDIR, "tests", "lib", "control-layout")], check=True, text=True,
+                         stdout=subprocess.PIPE).stdout
+    return {name: int(value) for name, value in (line.split() for line in out.splitlines())}
+
+
+LAYOUT = control_layout()
+CONTROL_VERSION = LAYOUT["VTL_CONTROL_VERSION"]
+CONTROL_HEADER, CONTROL_VP, PAGE = LAYOUT["VTL_CONTROL_HEADER_SIZE"], LAYOUT["VTL_CONTROL_VP_SIZE"], 4096
 
 
 def wait_for(condition, what, timeout=TIMEOUT):
@@ -130,6 +138,15 @@ class Vm:
         body = ATTACH_BODY.pack(self.uuid.bytes, self.name, self.vps, n, self.flags, self.phys_bits,
                                 self.tsc_khz, *ids)
         return body + b"".join(REGION.pack(*r) for r in self.regions)
+
+    def control_write(self, field, data, vp=None):
+        """Writes to the control memory: field "header.X", or "vp.X" of a VP."""
+        base = 0 if vp is None else CONTROL_HEADER + vp * CONTROL_VP
+        os.pwrite(self.control, struct.pack("=I", data) if isinstance(data, int) else data, base + LAYOUT[field])
+
+    def control_read(self, field, vp=None):
+        base = 0 if vp is None else CONTROL_HEADER + vp * CONTROL_VP
+        return struct.unpack("=I", os.pread(self.control, 4, base + LAYOUT[field]))[0]
 
     def close(self):
         for fd in set(self.fds()) | {f for pair in self.kicks for f in pair}:

@@ -14,8 +14,7 @@ def test_start_makes_a_worker():
         with open("/proc/%d/cmdline" % pid) as f:
             assert "--worker=" in f.read()
         assert not link_hung_up(c.link, timeout=0)
-        enabled_vtls, = struct.unpack("=I", os.pread(vm.control, 4, 16))
-        assert enabled_vtls == 1, "the engine has taken over the control memory: there is VTL0"
+        assert vm.control_read("header.enabled_vtls") == 1, "the engine has taken over the control memory: there is VTL0"
     vm.close()
     wait_for(lambda: not daemons.workers(), "the worker ends with its VM")
 
