@@ -274,10 +274,10 @@ int vtl_report_stores(struct vtl_vp *vp) {
         if (vp->n_stores == 0 || vp->store_reported)
                 return 0;
         f.gpa = vp->stores[0].gpa;
-        if (report(vp, &f))
+        if (report(vp, &f) && lapic_pending(&vp->lapic) >= 0)
                 vp->store_reported = true;
         else
-                vp->n_stores = 0; /* VTL1 cannot be told: the store does not take place */
+                vtl_commit_stores(vp); /* VTL1 does not come now: what is forbidden is dropped */
         return 0;
 }
 

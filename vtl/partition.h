@@ -76,8 +76,8 @@ struct vtl_vp_vtl {
 };
 
 /* A store that KVM emulated into a forbidden page; carried out if VTL1 opens it (kvm-findings 1).
- * An instruction can make several, of up to 8 bytes each. */
-#define VTL_PENDING_STORES 16
+ * An instruction can make several, of up to 8 bytes each: FXSAVE the most. */
+#define VTL_PENDING_STORES 64
 struct vtl_pending_store {
         uint64_t gpa;
         uint64_t data;

@@ -15,12 +15,12 @@
 #define TURNS_MAX 32 /* exits that one instruction may cost */
 
 /* What only a mistake in the tests breaks */
-#define MUST(x)                                                                               \
-        do {                                                                                  \
-                if (!(x)) {                                                                   \
+#define MUST(x)                                                                                \
+        do {                                                                                   \
+                if (!(x)) {                                                                    \
                         (void) fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #x); \
-                        abort();                                                              \
-                }                                                                             \
+                        abort();                                                               \
+                }                                                                              \
         } while (0)
 
 /* ---- Making a guest ---- */
@@ -40,12 +40,13 @@ void fx_fill_ram(uint8_t *ram) {
         free(g);
 }
 
-static void on_event(void *userdata, enum vtl_event what, unsigned vp, uint64_t gpa, uint64_t data) {
+static void on_event(void *userdata, enum vtl_event what, unsigned vp, uint64_t gpa,
+                     uint64_t data) {
         struct fx *f = userdata;
 
         MUST((unsigned) what < _VTL_EVENT_MAX);
         f->events[what]++;
-        f->last_event = (struct fx_event) { what, vp, gpa, data };
+        f->last_event = (struct fx_event){ what, vp, gpa, data };
 }
 
 static void *zeroed(size_t n) {
@@ -74,7 +75,7 @@ void fx_init(struct fx *f, const struct fx_options *o) {
         unsigned vps = o->vps ? o->vps : 1;
 
         log_set_max_level(LOG_CRIT); /* errors are made on purpose */
-        *f = (struct fx) { .rip_behind = o->rip_behind, .ram = o->ram, .own_ram = !o->ram };
+        *f = (struct fx){ .rip_behind = o->rip_behind, .ram = o->ram, .own_ram = !o->ram };
         if (f->own_ram) {
                 f->ram = zeroed(TINY_SIZE);
                 fx_fill_ram(f->ram);
@@ -83,15 +84,16 @@ void fx_init(struct fx *f, const struct fx_options *o) {
         f->control = zeroed(vtl_control_size(vps));
         f->overlay = zeroed(vtl_overlay_pages(vps) * (size_t) HV_PAGE_SIZE);
         MUST(plane_model_new(&f->model, vps,
-                             (const struct model_ram[]) { { 0, TINY_SIZE, f->ram },
-                                                          { FX_RAM2, FX_RAM2_SIZE, f->ram2 } },
+                             (const struct model_ram[]){ { 0, TINY_SIZE, f->ram },
+                                                         { FX_RAM2, FX_RAM2_SIZE, f->ram2 } },
                              2, f->control, f->overlay) == 0);
         start_vps(f, vps);
         for (unsigned vp = 0; vp < vps; vp++)
                 f->apic_ids[vp] = 2 * vp; /* not the index */
-        f->regions[0] = (struct vtl_region) { .gpa = 0, .size = TINY_SIZE, .base = f->ram };
-        f->regions[1] = (struct vtl_region) { .gpa = FX_RAM2, .size = FX_RAM2_SIZE, .base = f->ram2 };
-        f->config = (struct vtl_config) {
+        f->regions[0] = (struct vtl_region){ .gpa = 0, .size = TINY_SIZE, .base = f->ram };
+        f->regions[1] =
+                (struct vtl_region){ .gpa = FX_RAM2, .size = FX_RAM2_SIZE, .base = f->ram2 };
+        f->config = (struct vtl_config){
                 .vps = vps,
                 .apic_ids = f->apic_ids,
                 .regions = f->regions,
@@ -108,6 +110,12 @@ void fx_init(struct fx *f, const struct fx_options *o) {
                 .hypercall = hvcall_serve,
                 .userdata = f,
         };
+        if (o->remote) {
+                o->remote->control = f->control;
+                o->remote->vps = vps;
+                f->config.ops = &plane_remote_ops;
+                f->config.ops_ctx = o->remote;
+        }
         MUST(vtl_partition_new(&f->config, &f->p) == 0);
 }
 
@@ -126,7 +134,7 @@ void fx_deinit(struct fx *f) {
 /* ---- Exits ---- */
 
 static int call_engine(struct fx *f, unsigned vp) {
-        int r = vtl_engine_exit(fx_vp(f, vp));
+        int r = f->serve ? f->serve(f, vp) : vtl_engine_exit(fx_vp(f, vp));
 
         f->action = fx_ctl(f, vp)->action;
         if (r < 0 && f->error == 0)
@@ -134,7 +142,8 @@ static int call_engine(struct fx *f, unsigned vp) {
         return r;
 }
 
-bool fx_injected(const struct fx *f, unsigned vp, unsigned plane, enum plane_inject_kind kind, unsigned vector) {
+bool fx_injected(const struct fx *f, unsigned vp, unsigned plane, enum plane_inject_kind kind,
+                 unsigned vector) {
         const struct model_vp *v = &f->model->vps[vp];
 
         for (unsigned i = 0; i < MIN(v->n_injections, (unsigned) MODEL_INJECTIONS); i++)
@@ -190,7 +199,7 @@ int fx_exit(struct fx *f, unsigned vp, const struct vtl_exit *e, unsigned length
 }
 
 static int simple_exit(struct fx *f, unsigned vp, enum vtl_exit_kind kind, unsigned length) {
-        return fx_exit(f, vp, &(struct vtl_exit) { .kind = kind }, length);
+        return fx_exit(f, vp, &(struct vtl_exit){ .kind = kind }, length);
 }
 
 int fx_kick(struct fx *f, unsigned vp) {
@@ -219,21 +228,24 @@ int fx_load(struct fx *f, unsigned vp, uint64_t gpa, uint32_t len, uint64_t *ret
 }
 
 int fx_store(struct fx *f, unsigned vp, uint64_t gpa, uint32_t len, uint64_t data) {
-        struct vtl_exit e = { .kind = VTL_EXIT_MMIO, .gpa = gpa, .len = len, .is_write = 1, .data = data };
+        struct vtl_exit e = {
+                .kind = VTL_EXIT_MMIO, .gpa = gpa, .len = len, .is_write = 1, .data = data
+        };
 
         fx_cpu(f, vp)->regs.rip += 3;
         return fx_exit(f, vp, &e, 0);
 }
 
 int fx_rdmsr(struct fx *f, unsigned vp, uint32_t msr, uint64_t *ret) {
-        int r = fx_exit(f, vp, &(struct vtl_exit) { .kind = VTL_EXIT_RDMSR, .msr = msr }, 2);
+        int r = fx_exit(f, vp, &(struct vtl_exit){ .kind = VTL_EXIT_RDMSR, .msr = msr }, 2);
 
         *ret = f->action.data;
         return r < 0 ? r : (int) f->action.msr_error;
 }
 
 int fx_wrmsr(struct fx *f, unsigned vp, uint32_t msr, uint64_t value) {
-        int r = fx_exit(f, vp, &(struct vtl_exit) { .kind = VTL_EXIT_WRMSR, .msr = msr, .data = value }, 2);
+        int r = fx_exit(f, vp,
+                        &(struct vtl_exit){ .kind = VTL_EXIT_WRMSR, .msr = msr, .data = value }, 2);
 
         return r < 0 ? r : (int) f->action.msr_error;
 }
@@ -246,7 +258,8 @@ uint64_t fx_out(struct fx *f, unsigned vp, unsigned port, unsigned offset) {
 
         if (f->error)
                 return FX_FAILED;
-        fx_cpu(f, vp)->regs.rip = FX_HYPERCALL_PAGE + offset + (f->rip_behind ? HVPAGE_OUT_LENGTH : 0);
+        fx_cpu(f, vp)->regs.rip =
+                FX_HYPERCALL_PAGE + offset + (f->rip_behind ? HVPAGE_OUT_LENGTH : 0);
         if (fx_exit(f, vp, &e, f->rip_behind ? 0 : HVPAGE_OUT_LENGTH) < 0)
                 return FX_FAILED;
         return fx_injected(f, vp, plane, PLANE_INJECT_EXCEPTION, X86_UD) ? FX_UD : 0;
@@ -282,19 +295,26 @@ uint64_t fx_call(struct fx *f, unsigned vp, uint64_t control, const void *input,
 }
 
 uint64_t fx_enable_partition(struct fx *f, unsigned vp) {
-        struct hv_input_enable_partition_vtl in = { .partition_id = HV_PARTITION_ID_SELF, .target_vtl = 1 };
+        struct hv_input_enable_partition_vtl in = { .partition_id = HV_PARTITION_ID_SELF,
+                                                    .target_vtl = 1 };
 
         return fx_call(f, vp, HVCALL_ENABLE_PARTITION_VTL, &in, sizeof(in));
 }
 
 struct hv_initial_vp_context fx_context(unsigned target) {
-        const struct hv_x64_segment_register data = { .limit = 0xffffffff, .selector = TINY_SS, .attributes = 0xc093 };
+        const struct hv_x64_segment_register data = { .limit = 0xffffffff,
+                                                      .selector = TINY_SS,
+                                                      .attributes = 0xc093 };
         struct hv_initial_vp_context c = {
                 .rip = FX_VTL1_CODE + target * 0x1000ull,
                 .rsp = FX_VTL1_STACK + target * 0x1000ull,
                 .rflags = 2,
                 .cs = { .limit = 0xffffffff, .selector = TINY_CS64, .attributes = 0xa09b },
-                .ds = data, .es = data, .fs = data, .gs = data, .ss = data,
+                .ds = data,
+                .es = data,
+                .fs = data,
+                .gs = data,
+                .ss = data,
                 .tr = { .base = TINY_TSS, .limit = 0x67, .selector = TINY_TR, .attributes = 0x8b },
                 .ldtr = { .attributes = 0x82 },
                 .idtr = { .base = TINY_IDT, .limit = 0xfff },
@@ -309,8 +329,10 @@ struct hv_initial_vp_context fx_context(unsigned target) {
 }
 
 uint64_t fx_enable_vp(struct fx *f, unsigned vp, unsigned target) {
-        struct hv_input_enable_vp_vtl in = { .partition_id = HV_PARTITION_ID_SELF, .vp_index = target,
-                                             .target_vtl = 1, .context = fx_context(target) };
+        struct hv_input_enable_vp_vtl in = { .partition_id = HV_PARTITION_ID_SELF,
+                                             .vp_index = target,
+                                             .target_vtl = 1,
+                                             .context = fx_context(target) };
 
         return fx_call(f, vp, HVCALL_ENABLE_VP_VTL, &in, sizeof(in));
 }
@@ -323,7 +345,8 @@ uint64_t fx_modify(struct fx *f, unsigned vp, uint32_t mask, const uint64_t *gpn
 
         MUST(n <= ARRAY_SIZE(in.gpns));
         memcpy(in.gpns, gpns, n * sizeof(gpns[0]));
-        return fx_call(f, vp, FX_CONTROL(HVCALL_MODIFY_VTL_PROTECTION_MASK, n), &in, sizeof(in.head) + n * 8);
+        return fx_call(f, vp, FX_CONTROL(HVCALL_MODIFY_VTL_PROTECTION_MASK, n), &in,
+                       sizeof(in.head) + n * 8);
 }
 
 uint64_t fx_protect_page(struct fx *f, unsigned vp, uint32_t mask, uint64_t gpn) {
@@ -339,7 +362,10 @@ uint64_t fx_get(struct fx *f, unsigned vp, uint32_t target, uint8_t input_vtl, u
         struct {
                 struct hv_input_vp_registers head;
                 uint32_t name;
-        } in = { { .partition_id = HV_PARTITION_ID_SELF, .vp_index = target, .input_vtl = input_vtl }, name };
+        } in = { { .partition_id = HV_PARTITION_ID_SELF,
+                   .vp_index = target,
+                   .input_vtl = input_vtl },
+                 name };
         uint64_t r;
 
         memset(fx_output(f, vp), 0xee, sizeof(*ret));
@@ -348,11 +374,14 @@ uint64_t fx_get(struct fx *f, unsigned vp, uint32_t target, uint8_t input_vtl, u
         return status_of(r);
 }
 
-uint64_t fx_set(struct fx *f, unsigned vp, uint32_t target, uint8_t input_vtl, uint32_t name, uint64_t value) {
+uint64_t fx_set(struct fx *f, unsigned vp, uint32_t target, uint8_t input_vtl, uint32_t name,
+                uint64_t value) {
         struct {
                 struct hv_input_vp_registers head;
                 struct hv_register_assoc assoc;
-        } in = { { .partition_id = HV_PARTITION_ID_SELF, .vp_index = target, .input_vtl = input_vtl },
+        } in = { { .partition_id = HV_PARTITION_ID_SELF,
+                   .vp_index = target,
+                   .input_vtl = input_vtl },
                  { .name = name, .value = { .reg64 = value } } };
 
         return status_of(fx_call(f, vp, FX_CONTROL(HVCALL_SET_VP_REGISTERS, 1), &in, sizeof(in)));
@@ -381,7 +410,8 @@ void fx_start_vtl1(struct fx *f) {
 
 void fx_enable_protection(struct fx *f, unsigned vp) {
         MUST(fx_set(f, vp, HV_VP_INDEX_SELF, 0, HV_REGISTER_VSM_PARTITION_CONFIG,
-                    HV_VSM_ENABLE_VTL_PROTECTION | HV_MAP_GPA_ALL << HV_VSM_DEFAULT_MASK_SHIFT) == 0);
+                    HV_VSM_ENABLE_VTL_PROTECTION | HV_MAP_GPA_ALL << HV_VSM_DEFAULT_MASK_SHIFT) ==
+             0);
 }
 
 void fx_enable_intercepts(struct fx *f, unsigned vp, uint8_t vector) {

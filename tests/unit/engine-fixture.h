@@ -15,6 +15,7 @@
 #include "vtl/engine.h"
 #include "vtl/partition.h"
 #include "vtl/plane-model.h"
+#include "vtl/plane-remote.h"
 
 /* Guest memory: the tiny guest's (tests/unit/tiny-guest.h) at 0, identity mapped, and a second region far above. */
 #define FX_RAM2 0x1000000ull
@@ -29,11 +30,13 @@ enum fx_layout {
 };
 
 struct fx_options {
-        unsigned vps;      /* 0: 1 */
-        bool refuse;       /* policy does not allow VTL1 */
-        bool rip_behind;   /* the host reports RIP behind the `out`, as where KVM emulates it */
-        uint64_t tsc_khz;  /* 0: not known */
-        uint8_t *ram;      /* memory to use, for many fixtures in a row; NULL: the fixture's own */
+        unsigned vps;     /* 0: 1 */
+        bool refuse;      /* policy does not allow VTL1 */
+        bool rip_behind;  /* the host reports RIP behind the `out`, as where KVM emulates it */
+        uint64_t tsc_khz; /* 0: not known */
+        uint8_t *ram;     /* memory to use, for many fixtures in a row; NULL: the fixture's own */
+        /* The engine asks for operations through the mailboxes; its control memory is filled in. */
+        struct plane_remote *remote;
 };
 
 struct fx_event {
@@ -51,9 +54,11 @@ struct fx {
         uint8_t *ram, *ram2, *control, *overlay;
         bool own_ram;
         bool rip_behind;
+        /* How an exit in the control page is served; vtl_engine_exit() unless a test says otherwise. */
+        int (*serve)(struct fx *f, unsigned vp);
 
         struct vtl_action action; /* to the last exit */
-        int error;                /* of the first vtl_engine_exit() that failed; the guest stands still from then on */
+        int error; /* of the first vtl_engine_exit() that failed; the guest stands still from then on */
         unsigned events[_VTL_EVENT_MAX];
         struct fx_event last_event;
 };
@@ -96,7 +101,8 @@ int fx_exit(struct fx *f, unsigned vp, const struct vtl_exit *e, unsigned length
 int fx_serve(struct fx *f, unsigned vp, const struct vtl_exit *e);
 
 /* Whether the last exit ended with that injected into a plane */
-bool fx_injected(const struct fx *f, unsigned vp, unsigned plane, enum plane_inject_kind kind, unsigned vector);
+bool fx_injected(const struct fx *f, unsigned vp, unsigned plane, enum plane_inject_kind kind,
+                 unsigned vector);
 
 int fx_kick(struct fx *f, unsigned vp);
 int fx_fault(struct fx *f, unsigned vp);
@@ -115,7 +121,8 @@ int fx_wrmsr(struct fx *f, unsigned vp, uint32_t msr, uint64_t value);
 #define FX_UD UINT64_MAX
 #define FX_FAILED (UINT64_MAX - 1)
 #define FX_RESULT(status, reps) ((uint64_t) (status) | (uint64_t) (reps) << 32)
-#define FX_CONTROL(code, count) ((uint64_t) (code) | (uint64_t) (count) << HV_CONTROL_REP_COUNT_SHIFT)
+#define FX_CONTROL(code, count) \
+        ((uint64_t) (code) | (uint64_t) (count) << HV_CONTROL_REP_COUNT_SHIFT)
 
 uint64_t fx_hypercall(struct fx *f, unsigned vp, uint64_t control, uint64_t in, uint64_t out);
 /* With @len bytes of input in memory */
@@ -133,7 +140,8 @@ uint64_t fx_protect_page(struct fx *f, unsigned vp, uint32_t mask, uint64_t gpn)
 /* One register; @input_vtl as in the header, @target a VP index. Return: the status, or FX_UD or FX_FAILED. */
 uint64_t fx_get(struct fx *f, unsigned vp, uint32_t target, uint8_t input_vtl, uint32_t name,
                 union hv_register_value *ret);
-uint64_t fx_set(struct fx *f, unsigned vp, uint32_t target, uint8_t input_vtl, uint32_t name, uint64_t value);
+uint64_t fx_set(struct fx *f, unsigned vp, uint32_t target, uint8_t input_vtl, uint32_t name,
+                uint64_t value);
 
 /* 0: switched, FX_UD: #UD, FX_FAILED: the engine's error */
 uint64_t fx_vtl_call(struct fx *f, unsigned vp);
