@@ -34,22 +34,33 @@ static const struct plane_msr reset_msrs[MODEL_MSRS] = {
 static void reset_vcpu(struct model_vcpu *c, unsigned vp, unsigned plane) {
         static const struct kvm_segment data = { .limit = 0xffff, .type = 3, .present = 1, .s = 1 };
 
-        c->regs = (struct kvm_regs) { .rip = 0xfff0, .rflags = 2 };
-        c->sregs = (struct kvm_sregs) {
-                .cs = { .base = 0xffff0000, .limit = 0xffff, .selector = 0xf000, .type = 0xb, .present = 1, .s = 1 },
-                .ds = data, .es = data, .fs = data, .gs = data, .ss = data,
+        c->regs = (struct kvm_regs){ .rip = 0xfff0, .rflags = 2 };
+        c->sregs = (struct kvm_sregs){
+                .cs = { .base = 0xffff0000,
+                        .limit = 0xffff,
+                        .selector = 0xf000,
+                        .type = 0xb,
+                        .present = 1,
+                        .s = 1 },
+                .ds = data,
+                .es = data,
+                .fs = data,
+                .gs = data,
+                .ss = data,
                 .tr = { .limit = 0xffff, .type = 0xb, .present = 1 },
                 .ldt = { .limit = 0xffff, .type = 2, .present = 1 },
-                .gdt = { .limit = 0xffff }, .idt = { .limit = 0xffff },
+                .gdt = { .limit = 0xffff },
+                .idt = { .limit = 0xffff },
                 .cr0 = 0x60000010,
                 .apic_base = 0xfee00800 | (vp == 0 ? 0x100 : 0),
         };
-        c->debugregs = (struct kvm_debugregs) { .dr6 = 0xffff0ff0, .dr7 = 0x400 };
-        c->xcrs = (struct kvm_xcrs) { .nr_xcrs = 1, .xcrs = { { .xcr = 0, .value = 1 } } };
+        c->debugregs = (struct kvm_debugregs){ .dr6 = 0xffff0ff0, .dr7 = 0x400 };
+        c->xcrs = (struct kvm_xcrs){ .nr_xcrs = 1, .xcrs = { { .xcr = 0, .value = 1 } } };
         c->xsave.region[0] = 0x37f;  /* FCW */
         c->xsave.region[6] = 0x1f80; /* MXCSR */
         memcpy(c->msrs, reset_msrs, sizeof(c->msrs));
-        c->mp_state.mp_state = plane == 0 && vp > 0 ? KVM_MP_STATE_UNINITIALIZED : KVM_MP_STATE_RUNNABLE;
+        c->mp_state.mp_state =
+                plane == 0 && vp > 0 ? KVM_MP_STATE_UNINITIALIZED : KVM_MP_STATE_RUNNABLE;
 }
 
 static int make_region(struct model_region *r, const struct model_ram *ram) {
@@ -57,19 +68,20 @@ static int make_region(struct model_region *r, const struct model_ram *ram) {
 
         if (!ram->base || ram->size == 0 || !is_aligned(ram->gpa | ram->size, HV_PAGE_SIZE))
                 return -EINVAL;
-        *r = (struct model_region) { .gpa = ram->gpa, .size = ram->size, .base = ram->base };
+        *r = (struct model_region){ .gpa = ram->gpa, .size = ram->size, .base = ram->base };
         for (unsigned plane = 0; plane < PLANE_MAX; plane++) {
                 r->view[plane] = calloc(pages, sizeof(*r->view[plane]));
                 if (!r->view[plane])
                         return -ENOMEM;
                 for (uint64_t i = 0; i < pages; i++)
-                        r->view[plane][i] = (struct model_page) { .overlay = MODEL_NO_OVERLAY, .access = RW };
+                        r->view[plane][i] =
+                                (struct model_page){ .overlay = MODEL_NO_OVERLAY, .access = RW };
         }
         return 0;
 }
 
-int plane_model_new(struct plane_model **ret, unsigned vps, const struct model_ram *ram, size_t n, void *control,
-                    uint8_t *overlay) {
+int plane_model_new(struct plane_model **ret, unsigned vps, const struct model_ram *ram, size_t n,
+                    void *control, uint8_t *overlay) {
         struct plane_model *m;
         int r;
 
@@ -119,7 +131,8 @@ static const struct model_region *find_region(const struct plane_model *m, uint6
         for (size_t i = 0; i < m->n_regions; i++) {
                 const struct model_region *r = &m->regions[i];
 
-                if (gpn >= r->gpa >> HV_PAGE_SHIFT && gpn - (r->gpa >> HV_PAGE_SHIFT) < r->size >> HV_PAGE_SHIFT)
+                if (gpn >= r->gpa >> HV_PAGE_SHIFT &&
+                    gpn - (r->gpa >> HV_PAGE_SHIFT) < r->size >> HV_PAGE_SHIFT)
                         return r;
         }
         return NULL;
@@ -142,15 +155,17 @@ static uint8_t *memory_at(const struct plane_model *m, unsigned plane, uint64_t 
         const struct model_region *r = find_region(m, gpa >> HV_PAGE_SHIFT);
 
         if (page->overlay != MODEL_NO_OVERLAY)
-                return m->overlay + ((size_t) page->overlay << HV_PAGE_SHIFT) + (gpa & (HV_PAGE_SIZE - 1));
+                return m->overlay + ((size_t) page->overlay << HV_PAGE_SHIFT) +
+                       (gpa & (HV_PAGE_SIZE - 1));
         return r->base + (gpa - r->gpa);
 }
 
-static int copy(const struct plane_model *m, unsigned plane, uint64_t gpa, uint8_t *out, const uint8_t *in,
-                size_t len) {
+static int copy(const struct plane_model *m, unsigned plane, uint64_t gpa, uint8_t *out,
+                const uint8_t *in, size_t len) {
         unsigned need = in ? HV_MAP_GPA_WRITABLE : HV_MAP_GPA_READABLE;
 
-        for (size_t done = 0; done < len; done += HV_PAGE_SIZE - ((gpa + done) & (HV_PAGE_SIZE - 1)))
+        for (size_t done = 0; done < len;
+             done += HV_PAGE_SIZE - ((gpa + done) & (HV_PAGE_SIZE - 1)))
                 if (!(plane_model_rights(m, plane, (gpa + done) >> HV_PAGE_SHIFT) & need))
                         return -EFAULT;
         for (size_t i = 0; i < len; i++)
@@ -161,11 +176,13 @@ static int copy(const struct plane_model *m, unsigned plane, uint64_t gpa, uint8
         return 0;
 }
 
-int plane_model_read(const struct plane_model *m, unsigned plane, uint64_t gpa, void *buf, size_t len) {
+int plane_model_read(const struct plane_model *m, unsigned plane, uint64_t gpa, void *buf,
+                     size_t len) {
         return copy(m, plane, gpa, buf, NULL, len);
 }
 
-int plane_model_write(const struct plane_model *m, unsigned plane, uint64_t gpa, const void *buf, size_t len) {
+int plane_model_write(const struct plane_model *m, unsigned plane, uint64_t gpa, const void *buf,
+                      size_t len) {
         return copy(m, plane, gpa, NULL, buf, len);
 }
 
@@ -213,7 +230,8 @@ static bool exit_pends(uint32_t kind) {
                kind == VTL_EXIT_MMIO;
 }
 
-void plane_model_exit(struct plane_model *m, unsigned vp_index, const struct vtl_exit *e, unsigned length) {
+void plane_model_exit(struct plane_model *m, unsigned vp_index, const struct vtl_exit *e,
+                      unsigned length) {
         struct model_vp *vp = &m->vps[vp_index];
         struct model_vcpu *c = &vp->plane[vp->active];
 
@@ -310,7 +328,8 @@ static int move_msrs(struct model_vcpu *c, struct plane_msr *list, size_t n, boo
 
 /* What KVM_SET_SREGS refuses. */
 static bool sregs_legal(const struct plane_model *m, const struct kvm_sregs *s) {
-        if (s->cr0 >> 32 || (s->cr0 & CR0_PG && !(s->cr0 & CR0_PE)) || (s->cr0 & CR0_NW && !(s->cr0 & CR0_CD)))
+        if (s->cr0 >> 32 || (s->cr0 & CR0_PG && !(s->cr0 & CR0_PE)) ||
+            (s->cr0 & CR0_NW && !(s->cr0 & CR0_CD)))
                 return false;
         if ((s->cr4 & ~CR4_KNOWN) || (s->efer & ~EFER_KNOWN) || s->cr8 > 15)
                 return false;
@@ -339,7 +358,8 @@ static void *state_of(struct model_vp *vp, unsigned plane, enum plane_class cls,
         return table[cls].at;
 }
 
-static int op_get(void *ctx, unsigned vp_index, unsigned plane, enum plane_class cls, void *buf, size_t len) {
+static int op_get(void *ctx, unsigned vp_index, unsigned plane, enum plane_class cls, void *buf,
+                  size_t len) {
         struct plane_model *m = ctx;
         struct model_vp *vp = get_vp(m, vp_index);
         size_t expected;
@@ -351,8 +371,9 @@ static int op_get(void *ctx, unsigned vp_index, unsigned plane, enum plane_class
                 return -EINVAL;
         if (cls == PLANE_MSRS)
                 return len == 0 || len % sizeof(struct plane_msr)
-                               ? -EINVAL
-                               : move_msrs(&vp->plane[plane], buf, len / sizeof(struct plane_msr), false);
+                             ? -EINVAL
+                             : move_msrs(&vp->plane[plane], buf, len / sizeof(struct plane_msr),
+                                         false);
         at = state_of(vp, plane, cls, &expected);
         if (len != expected)
                 return -EINVAL;
@@ -370,13 +391,15 @@ static int set_legal(const struct plane_model *m, enum plane_class cls, const vo
         case PLANE_DEBUGREGS:
                 return d->dr6 >> 32 || d->dr7 >> 32 ? -EINVAL : 0;
         case PLANE_XCRS:
-                return x->nr_xcrs != 1 || x->xcrs[0].xcr != 0 || !(x->xcrs[0].value & 1) ? -EINVAL : 0;
+                return x->nr_xcrs != 1 || x->xcrs[0].xcr != 0 || !(x->xcrs[0].value & 1) ? -EINVAL
+                                                                                         : 0;
         default:
                 return 0;
         }
 }
 
-static int op_set(void *ctx, unsigned vp_index, unsigned plane, enum plane_class cls, const void *buf, size_t len) {
+static int op_set(void *ctx, unsigned vp_index, unsigned plane, enum plane_class cls,
+                  const void *buf, size_t len) {
         struct plane_model *m = ctx;
         struct model_vp *vp = get_vp(m, vp_index);
         struct plane_msr list[MODEL_MSRS];
@@ -477,7 +500,8 @@ static int op_switch_to(void *ctx, unsigned vp_index, unsigned plane, unsigned f
         return 0;
 }
 
-static int op_inject(void *ctx, unsigned vp_index, unsigned plane, const struct plane_injection *inj) {
+static int op_inject(void *ctx, unsigned vp_index, unsigned plane,
+                     const struct plane_injection *inj) {
         struct plane_model *m = ctx;
         struct model_vp *vp = get_vp(m, vp_index);
         struct kvm_vcpu_events *e;
@@ -547,7 +571,8 @@ static int protect_within(struct plane_model *m, unsigned plane, const struct pl
         return r;
 }
 
-static int op_protect(void *ctx, unsigned vp, unsigned plane, const struct plane_range *ranges, size_t n) {
+static int op_protect(void *ctx, unsigned vp, unsigned plane, const struct plane_range *ranges,
+                      size_t n) {
         struct plane_model *m = ctx;
 
         if (fails(m, MODEL_PROTECT))
@@ -563,7 +588,8 @@ static int op_protect(void *ctx, unsigned vp, unsigned plane, const struct plane
         return 0;
 }
 
-static int op_overlay(void *ctx, unsigned vp, unsigned plane, uint64_t gpn, uint32_t page, uint32_t access) {
+static int op_overlay(void *ctx, unsigned vp, unsigned plane, uint64_t gpn, uint32_t page,
+                      uint32_t access) {
         struct plane_model *m = ctx;
         struct model_page *at;
 
@@ -574,7 +600,7 @@ static int op_overlay(void *ctx, unsigned vp, unsigned plane, uint64_t gpn, uint
         at = find_page(m, plane, gpn);
         if (!at)
                 return -EINVAL;
-        *at = (struct model_page) { .overlay = page, .access = view_access(access) };
+        *at = (struct model_page){ .overlay = page, .access = view_access(access) };
         return 0;
 }
 

@@ -92,7 +92,8 @@ struct plane_model {
 
         /* What happened. */
         unsigned ops[_MODEL_OP_MAX];
-        unsigned protected_overlays; /* pages of protect() that lay under an overlay: a mistake of the caller's */
+        unsigned
+                protected_overlays; /* pages of protect() that lay under an overlay: a mistake of the caller's */
         uint64_t protected_ranges;
 
         /* Failing on demand: operation number @fail_at from now on (1 is the next one) answers @fail_with. */
@@ -122,8 +123,8 @@ struct model_ram {
  *
  * Return: 0, -EINVAL or -ENOMEM.
  */
-int plane_model_new(struct plane_model **ret, unsigned vps, const struct model_ram *ram, size_t n, void *control,
-                    uint8_t *overlay);
+int plane_model_new(struct plane_model **ret, unsigned vps, const struct model_ram *ram, size_t n,
+                    void *control, uint8_t *overlay);
 struct plane_model *plane_model_free(struct plane_model *m);
 
 /**
@@ -133,7 +134,8 @@ struct plane_model *plane_model_free(struct plane_model *m);
  *
  * Registers and exit are in the control page then, as the library puts them there.
  */
-void plane_model_exit(struct plane_model *m, unsigned vp, const struct vtl_exit *e, unsigned length);
+void plane_model_exit(struct plane_model *m, unsigned vp, const struct vtl_exit *e,
+                      unsigned length);
 
 /**
  * plane_model_enter() - the active plane enters the guest after the engine has served the exit
@@ -151,8 +153,10 @@ static inline struct model_vcpu *plane_model_active(struct plane_model *m, unsig
 unsigned plane_model_rights(const struct plane_model *m, unsigned plane, uint64_t gpn);
 
 /* The guest reads or writes through its view. Return: 0, or -EFAULT with nothing done where the CPU would fault. */
-int plane_model_read(const struct plane_model *m, unsigned plane, uint64_t gpa, void *buf, size_t len);
-int plane_model_write(const struct plane_model *m, unsigned plane, uint64_t gpa, const void *buf, size_t len);
+int plane_model_read(const struct plane_model *m, unsigned plane, uint64_t gpa, void *buf,
+                     size_t len);
+int plane_model_write(const struct plane_model *m, unsigned plane, uint64_t gpa, const void *buf,
+                      size_t len);
 
 /* Mappings that a plane's view consists of: runs of pages with equal rights and neighbouring memory. */
 size_t plane_model_mappings(const struct plane_model *m, unsigned plane);

@@ -22,7 +22,7 @@
 static int set_up(void **state) {
         struct fx *f = malloc(sizeof(*f));
 
-        fx_init(f, &(struct fx_options) { .vps = 2, .tsc_khz = 2000000 });
+        fx_init(f, &(struct fx_options){ .vps = 2, .tsc_khz = 2000000 });
         *state = f;
         return 0;
 }
@@ -72,11 +72,11 @@ static void read_msr_gp(struct fx *f, unsigned vp, uint32_t msr) {
 
 /* ---- Every MSR: reset value, a legal value, an illegal one ---- */
 
-#define ANY UINT64_MAX     /* not a constant */
-#define VTL0_GP (1u << 0)  /* KVM's own in VTL0, so #GP should one come here */
+#define ANY UINT64_MAX    /* not a constant */
+#define VTL0_GP (1u << 0) /* KVM's own in VTL0, so #GP should one come here */
 #define WRITABLE (1u << 1)
 #define READ_GP (1u << 2)
-#define PER_VP (1u << 3)   /* otherwise partition-wide */
+#define PER_VP (1u << 3) /* otherwise partition-wide */
 
 static const struct {
         uint32_t msr;
@@ -84,15 +84,26 @@ static const struct {
         uint64_t reset, legal, illegal[4]; /* 0 ends the illegal ones */
 } rows[] = {
         { HV_MSR_GUEST_OS_ID, WRITABLE, 0, 0x0001040a000065f4, { 0 } },
-        { HV_MSR_HYPERCALL, WRITABLE, 0, PAGE_A, { PAGE_A | 4, PAGE_A | 0x800, BEYOND, 1ull << 63 } },
+        { HV_MSR_HYPERCALL,
+          WRITABLE,
+          0,
+          PAGE_A,
+          { PAGE_A | 4, PAGE_A | 0x800, BEYOND, 1ull << 63 } },
         { HV_MSR_VP_INDEX, PER_VP, ANY, 0, { 1 } },
         { HV_MSR_TIME_REF_COUNT, 0, ANY, 0, { 1 } },
-        { HV_MSR_REFERENCE_TSC, WRITABLE, 0, PAGE_A | 1, { PAGE_A | 3, PAGE_A | 0x801, NO_RAM | 1, BEYOND } },
+        { HV_MSR_REFERENCE_TSC,
+          WRITABLE,
+          0,
+          PAGE_A | 1,
+          { PAGE_A | 3, PAGE_A | 0x801, NO_RAM | 1, BEYOND } },
         { HV_MSR_TSC_FREQUENCY, 0, 2000000000, 0, { 1 } },
         { HV_MSR_APIC_FREQUENCY, 0, 1000000000, 0, { 1 } },
         { HV_MSR_EOI, VTL0_GP | READ_GP, 0, 0, { 0 } },
         { HV_MSR_TPR, VTL0_GP | WRITABLE | PER_VP, 0, 0x20, { 0x100, 1ull << 32 } },
-        { HV_MSR_VP_ASSIST_PAGE, WRITABLE | PER_VP, 0, PAGE_A | 1,
+        { HV_MSR_VP_ASSIST_PAGE,
+          WRITABLE | PER_VP,
+          0,
+          PAGE_A | 1,
           { PAGE_A | 3, PAGE_A | 0x801, NO_RAM | 1, BEYOND | 1 } },
         { HV_MSR_SCONTROL, WRITABLE | PER_VP, 1, 0xfffffffffffffffe, { 0 } },
         { HV_MSR_SVERSION, PER_VP, 1, 0, { 1 } },
@@ -128,7 +139,8 @@ static void check_row(struct fx *f, size_t i, unsigned vtl) {
         write_msr(f, 0, msr, rows[i].legal);
         assert_int_equal(read_msr(f, 0, msr), rows[i].legal);
         if (vtl == 0)
-                assert_int_equal(read_msr(f, 1, msr), rows[i].flags & PER_VP ? rows[i].reset : rows[i].legal);
+                assert_int_equal(read_msr(f, 1, msr),
+                                 rows[i].flags & PER_VP ? rows[i].reset : rows[i].legal);
         for (unsigned n = 0; n < 4 && rows[i].illegal[n]; n++)
                 write_msr_gp(f, 0, msr, rows[i].illegal[n]);
         assert_int_equal(read_msr(f, 0, msr), rows[i].legal);
@@ -138,7 +150,7 @@ static void test_every_msr(void **state) {
         for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
                 struct fx f;
 
-                fx_init(&f, &(struct fx_options) { .vps = 2, .tsc_khz = 2000000 });
+                fx_init(&f, &(struct fx_options){ .vps = 2, .tsc_khz = 2000000 });
                 check_row(&f, i, 0);
                 fx_start_vtl1(&f);
                 /* VTL1's is untouched by what VTL0 wrote, and the other way round. */
@@ -157,10 +169,11 @@ static void test_every_msr(void **state) {
 }
 
 static void test_unknown(void **state) {
-        static const uint32_t unknown[] = { 0x40000003, 0x40000010, 0x40000024, 0x40000040, 0x4000006f,
-                                            0x40000074, 0x40000085, 0x4000008f, 0x400000a0, 0x400000b0,
-                                            0x400000f0, 0x40000100, 0x40000106, 0x40000118, 0x400001ff,
-                                            0x3fffffff, 0x40000200, 0x10, 0, UINT32_MAX };
+        static const uint32_t unknown[] = { 0x40000003, 0x40000010, 0x40000024, 0x40000040,
+                                            0x4000006f, 0x40000074, 0x40000085, 0x4000008f,
+                                            0x400000a0, 0x400000b0, 0x400000f0, 0x40000100,
+                                            0x40000106, 0x40000118, 0x400001ff, 0x3fffffff,
+                                            0x40000200, 0x10,       0,          UINT32_MAX };
         struct fx *f = *state;
 
         for (unsigned vtl = 0; vtl < 2; vtl++) {
@@ -284,7 +297,7 @@ static void test_no_tsc_frequency(void **state) {
         struct hv_reference_tsc_page page;
         struct fx f;
 
-        fx_init(&f, &(struct fx_options) { 0 });
+        fx_init(&f, &(struct fx_options){ 0 });
         write_msr(&f, 0, HV_MSR_REFERENCE_TSC, PAGE_A | 1);
         assert_int_equal(plane_model_read(f.model, 0, PAGE_A, &page, sizeof(page)), 0);
         assert_int_equal(page.tsc_sequence, 0); /* the guest is to use the MSR */
@@ -330,7 +343,8 @@ static void test_icr(void **state) {
                 for (unsigned vp = 0; vp < 2; vp++) {
                         if (x2apic)
                                 write_msr(f, vp, LAPIC_MSR_BASE,
-                                          base | LAPIC_BASE_X2APIC | (vp == 0 ? LAPIC_BASE_BSP : 0));
+                                          base | LAPIC_BASE_X2APIC |
+                                                  (vp == 0 ? LAPIC_BASE_BSP : 0));
                         lapic_set_cr8(&fx_vp(f, vp)->lapic, 0);
                         fx_vp(f, vp)->lapic.svr = 0x1ff;
                 }

@@ -36,7 +36,7 @@ static int tear_down_group(void **state) {
 
 /* Two VPs with VTL1 on both, VTL1 of VP 0 active. */
 static void init(struct fx *f) {
-        fx_init(f, &(struct fx_options) { .vps = 2, .ram = ram, .tsc_khz = 1000000 });
+        fx_init(f, &(struct fx_options){ .vps = 2, .ram = ram, .tsc_khz = 1000000 });
         fx_start_vtl1(f);
         assert_int_equal(fx_enable_vp(f, 0, 1), 0);
 }
@@ -62,8 +62,8 @@ static const struct {
         uint8_t input_vtl;
         uint32_t vp;
 } scenes[] = {
-        { 0, 0x00, SELF }, { 0, 0x10, 1 },    { 0, 0x11, SELF }, { 1, 0x00, SELF },
-        { 1, 0x10, SELF }, { 1, 0x10, 1 },    { 1, 0x11, 1 },
+        { 0, 0x00, SELF }, { 0, 0x10, 1 }, { 0, 0x11, SELF }, { 1, 0x00, SELF },
+        { 1, 0x10, SELF }, { 1, 0x10, 1 }, { 1, 0x11, 1 },
 };
 
 /* A character per scene: '.' success, 5, 6: that status, V: INVALID_REGISTER_VALUE */
@@ -273,11 +273,14 @@ static void test_header(void **state) {
         struct fx *f = *state;
 
         for (size_t i = 0; i < ARRAY_SIZE(headers); i++) {
-                in.head = (struct hv_input_vp_registers) { headers[i].id, headers[i].vp, headers[i].vtl,
-                                                           { 7, 7, 7 } };
-                assert_int_equal(fx_call(f, 0, FX_CONTROL(HVCALL_GET_VP_REGISTERS, 1), &in, 20) & 0xffff,
+                in.head = (struct hv_input_vp_registers){
+                        headers[i].id, headers[i].vp, headers[i].vtl, { 7, 7, 7 }
+                };
+                assert_int_equal(fx_call(f, 0, FX_CONTROL(HVCALL_GET_VP_REGISTERS, 1), &in, 20) &
+                                         0xffff,
                                  headers[i].status);
-                assert_int_equal(fx_call(f, 0, FX_CONTROL(HVCALL_SET_VP_REGISTERS, 1), &in, 48) & 0xffff,
+                assert_int_equal(fx_call(f, 0, FX_CONTROL(HVCALL_SET_VP_REGISTERS, 1), &in, 48) &
+                                         0xffff,
                                  headers[i].status);
         }
 }
@@ -295,7 +298,9 @@ static void test_lists(void **state) {
         struct {
                 struct hv_input_vp_registers head;
                 uint32_t names[3];
-        } get = { set.head, { HV_X64_REGISTER_SYSENTER_CS, HV_X64_REGISTER_XMM15 + 9, HV_X64_REGISTER_SFMASK } };
+        } get = { set.head,
+                  { HV_X64_REGISTER_SYSENTER_CS, HV_X64_REGISTER_XMM15 + 9,
+                    HV_X64_REGISTER_SFMASK } };
         struct fx *f = *state;
         uint64_t values[6];
 
@@ -361,21 +366,28 @@ static void test_values(void **state) {
         } refused[] = {
                 { HV_X64_REGISTER_LSTAR, 0x10, 1ull << 47, HV_STATUS_INVALID_REGISTER_VALUE },
                 { HV_X64_REGISTER_CSTAR, 0x10, 1ull << 63, HV_STATUS_INVALID_REGISTER_VALUE },
-                { HV_X64_REGISTER_SYSENTER_EIP, 0x10, 1ull << 50, HV_STATUS_INVALID_REGISTER_VALUE },
-                { HV_X64_REGISTER_SYSENTER_ESP, 0x10, 1ull << 50, HV_STATUS_INVALID_REGISTER_VALUE },
-                { HV_X64_REGISTER_KERNEL_GS_BASE, 0x10, 1ull << 47, HV_STATUS_INVALID_REGISTER_VALUE },
+                { HV_X64_REGISTER_SYSENTER_EIP, 0x10, 1ull << 50,
+                  HV_STATUS_INVALID_REGISTER_VALUE },
+                { HV_X64_REGISTER_SYSENTER_ESP, 0x10, 1ull << 50,
+                  HV_STATUS_INVALID_REGISTER_VALUE },
+                { HV_X64_REGISTER_KERNEL_GS_BASE, 0x10, 1ull << 47,
+                  HV_STATUS_INVALID_REGISTER_VALUE },
                 { HV_X64_REGISTER_EFER, 0x10, 0xd01 | 1 << 12, HV_STATUS_INVALID_REGISTER_VALUE },
-                { HV_X64_REGISTER_EFER, 0x10, 0x101, HV_STATUS_INVALID_REGISTER_VALUE }, /* LME, PG, no LMA */
+                { HV_X64_REGISTER_EFER, 0x10, 0x101,
+                  HV_STATUS_INVALID_REGISTER_VALUE }, /* LME, PG, no LMA */
                 { HV_X64_REGISTER_PAT, 0x10, 0x02, HV_STATUS_INVALID_REGISTER_VALUE },
                 { HV_X64_REGISTER_PAT, 0x10, 0x0300, HV_STATUS_INVALID_REGISTER_VALUE },
                 { HV_X64_REGISTER_PAT, 0x10, 8ull << 56, HV_STATUS_INVALID_REGISTER_VALUE },
                 { HV_X64_REGISTER_SFMASK, 0x10, 1ull << 32, HV_STATUS_INVALID_REGISTER_VALUE },
                 { HV_X64_REGISTER_TSC_AUX, 0x10, 1ull << 32, HV_STATUS_INVALID_REGISTER_VALUE },
                 { HV_X64_REGISTER_CR0, 0x10, 1ull << 32, HV_STATUS_INVALID_REGISTER_VALUE },
-                { HV_X64_REGISTER_CR0, 0x10, 0x80000010, HV_STATUS_INVALID_REGISTER_VALUE }, /* PG, no PE */
-                { HV_X64_REGISTER_CR0, 0x10, 0xa0000011, HV_STATUS_INVALID_REGISTER_VALUE }, /* NW, no CD */
+                { HV_X64_REGISTER_CR0, 0x10, 0x80000010,
+                  HV_STATUS_INVALID_REGISTER_VALUE }, /* PG, no PE */
+                { HV_X64_REGISTER_CR0, 0x10, 0xa0000011,
+                  HV_STATUS_INVALID_REGISTER_VALUE }, /* NW, no CD */
                 { HV_X64_REGISTER_CR4, 0x10, 1ull << 31, HV_STATUS_INVALID_REGISTER_VALUE },
-                { HV_X64_REGISTER_CR4, 0x10, 0, HV_STATUS_INVALID_REGISTER_VALUE }, /* long mode, no PAE */
+                { HV_X64_REGISTER_CR4, 0x10, 0,
+                  HV_STATUS_INVALID_REGISTER_VALUE }, /* long mode, no PAE */
                 { HV_X64_REGISTER_CR8, 0x10, 16, HV_STATUS_INVALID_REGISTER_VALUE },
                 { HV_X64_REGISTER_DR6, 0x10, 1ull << 32, HV_STATUS_INVALID_REGISTER_VALUE },
                 { HV_X64_REGISTER_DR7, 0x10, 1ull << 32, HV_STATUS_INVALID_REGISTER_VALUE },
@@ -387,12 +399,14 @@ static void test_values(void **state) {
                 { HV_REGISTER_SIPP, 0, 1ull << 60 | 1, HV_STATUS_INVALID_REGISTER_VALUE },
                 { HV_REGISTER_VSM_VINA, 0, 1 << 11, HV_STATUS_INVALID_PARAMETER },
                 { HV_REGISTER_VSM_VINA, 0, 1ull << 63, HV_STATUS_INVALID_PARAMETER },
-                { HV_REGISTER_VSM_VP_SECURE_CONFIG_VTL0, 0, 1, HV_STATUS_INVALID_REGISTER_VALUE }, /* MBEC */
+                { HV_REGISTER_VSM_VP_SECURE_CONFIG_VTL0, 0, 1,
+                  HV_STATUS_INVALID_REGISTER_VALUE }, /* MBEC */
                 { HV_REGISTER_VSM_VP_SECURE_CONFIG_VTL0, 0, 4, HV_STATUS_INVALID_REGISTER_VALUE },
                 { HV_REGISTER_VSM_VP_SECURE_CONFIG_VTL0, 0, 8, HV_STATUS_INVALID_REGISTER_VALUE },
                 { HV_REGISTER_VSM_VP_SECURE_CONFIG_VTL0, 0, 16, HV_STATUS_INVALID_REGISTER_VALUE },
                 { HV_REGISTER_CR_INTERCEPT_CONTROL, 0, 1, HV_STATUS_INVALID_REGISTER_VALUE },
-                { HV_REGISTER_CR_INTERCEPT_CONTROL, 0, 1ull << 63, HV_STATUS_INVALID_REGISTER_VALUE },
+                { HV_REGISTER_CR_INTERCEPT_CONTROL, 0, 1ull << 63,
+                  HV_STATUS_INVALID_REGISTER_VALUE },
         };
         struct fx *f = *state;
         union hv_register_value before, after;
@@ -440,7 +454,8 @@ static void test_partition_config(void **state) {
         uint64_t now = 0;
 
         for (size_t i = 0; i < ARRAY_SIZE(off); i++) {
-                if (fx_set(f, 0, SELF, 0, HV_REGISTER_VSM_PARTITION_CONFIG, off[i].value) != off[i].status)
+                if (fx_set(f, 0, SELF, 0, HV_REGISTER_VSM_PARTITION_CONFIG, off[i].value) !=
+                    off[i].status)
                         fail_msg("off, row %zu", i);
                 now = off[i].status ? now : off[i].value;
                 assert_int_equal(fx_get(f, 0, SELF, 0, HV_REGISTER_VSM_PARTITION_CONFIG, &v), 0);
@@ -452,10 +467,12 @@ static void test_partition_config(void **state) {
         assert_int_equal(f->events[VTL_EVENT_PROTECTION_ENABLED], 1);
         assert_int_equal(f->last_event.data, 0x27);
         assert_int_equal(f->p->header->protection_enabled, 1);
-        assert_int_equal(f->p->header->protected_pages, (TINY_SIZE + FX_RAM2_SIZE) / HV_PAGE_SIZE); /* no X */
+        assert_int_equal(f->p->header->protected_pages,
+                         (TINY_SIZE + FX_RAM2_SIZE) / HV_PAGE_SIZE); /* no X */
         now = 0x27;
         for (size_t i = 0; i < ARRAY_SIZE(on); i++) {
-                if (fx_set(f, 0, SELF, 0, HV_REGISTER_VSM_PARTITION_CONFIG, on[i].value) != on[i].status)
+                if (fx_set(f, 0, SELF, 0, HV_REGISTER_VSM_PARTITION_CONFIG, on[i].value) !=
+                    on[i].status)
                         fail_msg("on, row %zu", i);
                 now = on[i].status ? now : on[i].value;
                 assert_int_equal(fx_get(f, 0, 1, 0x11, HV_REGISTER_VSM_PARTITION_CONFIG, &v), 0);
@@ -471,7 +488,7 @@ static void test_status_registers(void **state) {
         uint32_t leaf[4];
         struct fx f;
 
-        fx_init(&f, &(struct fx_options) { .vps = 2, .ram = ram });
+        fx_init(&f, &(struct fx_options){ .vps = 2, .ram = ram });
         for (unsigned vp = 0; vp < 2; vp++) {
                 assert_int_equal(fx_get(&f, vp, SELF, 0, HV_REGISTER_VSM_VP_STATUS, &v), 0);
                 assert_int_equal(v.low64, 0x10000);
@@ -486,7 +503,8 @@ static void test_status_registers(void **state) {
         assert_int_equal(fx_get(&f, 0, SELF, 0, HV_REGISTER_VSM_CAPABILITIES, &v), 0);
         assert_int_equal(v.reg64, 0);
         /* Before VTL1 exists on a VP there is nothing to configure. */
-        assert_int_equal(fx_set(&f, 0, SELF, 0, HV_REGISTER_VSM_VINA, 0), HV_STATUS_INVALID_PARAMETER);
+        assert_int_equal(fx_set(&f, 0, SELF, 0, HV_REGISTER_VSM_VINA, 0),
+                         HV_STATUS_INVALID_PARAMETER);
 
         assert_int_equal(fx_enable_partition(&f, 0), 0);
         assert_int_equal(fx_get(&f, 1, SELF, 0, HV_REGISTER_VSM_PARTITION_STATUS, &v), 0);
@@ -508,7 +526,8 @@ static void test_status_registers(void **state) {
         for (uint32_t i = 0; i < 4; i++) {
                 vtl_cpuid_leaf(HV_CPUID_FEATURES + i, 2, 40, leaf);
                 assert_int_equal(
-                        fx_get(&f, 0, SELF, 0, HV_REGISTER_PRIVILEGES_AND_FEATURES_INFO + i, &v), 0);
+                        fx_get(&f, 0, SELF, 0, HV_REGISTER_PRIVILEGES_AND_FEATURES_INFO + i, &v),
+                        0);
                 assert_memory_equal(v.bytes, leaf, sizeof(leaf));
         }
         vtl_cpuid_leaf(HV_CPUID_VERSION, 2, 40, leaf);
@@ -529,7 +548,8 @@ static void test_code_page_offsets(void **state) {
         /* The same call from 32-bit code, which has its own entries (vsm.md 2.1, 2.9) */
         c->sregs.cs.l = 0;
         c->sregs.cs.db = 1;
-        memcpy((uint8_t *) fx_input(f, 0) + sizeof(struct hv_input_vp_registers), &name, sizeof(name));
+        memcpy((uint8_t *) fx_input(f, 0) + sizeof(struct hv_input_vp_registers), &name,
+               sizeof(name));
         c->regs.rax = 0xaaaaaaaa00000000 | HVCALL_GET_VP_REGISTERS;
         c->regs.rdx = 0xbbbbbbbb00000001;
         c->regs.rbx = c->regs.rdi = 0xcccccccc00000000;
@@ -538,7 +558,8 @@ static void test_code_page_offsets(void **state) {
         assert_int_equal(fx_out(f, 0, HVPAGE_PORT_HYPERCALL, FX_OUT_HYPERCALL), 0);
         assert_int_equal(c->regs.rax, 0);
         assert_int_equal(c->regs.rdx, 1); /* reps completed */
-        assert_int_equal(*(uint64_t *) fx_output(f, 0), (FX_OUT_RETURN32 - 0xb) << 12 | (FX_OUT_CALL32 - 0xb));
+        assert_int_equal(*(uint64_t *) fx_output(f, 0),
+                         (FX_OUT_RETURN32 - 0xb) << 12 | (FX_OUT_CALL32 - 0xb));
 }
 
 /* Shared registers are one value: VTL1 sees and sets VTL0's by setting its own. */
@@ -572,7 +593,7 @@ static void check_rip_of_vtl0(bool rip_behind) {
         union hv_register_value v;
         struct fx f;
 
-        fx_init(&f, &(struct fx_options) { .ram = ram, .rip_behind = rip_behind });
+        fx_init(&f, &(struct fx_options){ .ram = ram, .rip_behind = rip_behind });
         fx_start_vtl1(&f);
         assert_int_equal(fx_get(&f, 0, SELF, 0x10, HV_X64_REGISTER_RIP, &v), 0);
         assert_int_equal(v.reg64, FX_HYPERCALL_PAGE + FX_OUT_CALL64 + HVPAGE_OUT_LENGTH);
@@ -604,5 +625,6 @@ int main(void) {
         };
 
         cmocka_set_message_output(CM_OUTPUT_TAP);
-        return cmocka_run_group_tests_name("engine-registers", tests, set_up_group, tear_down_group);
+        return cmocka_run_group_tests_name("engine-registers", tests, set_up_group,
+                                           tear_down_group);
 }

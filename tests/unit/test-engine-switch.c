@@ -23,7 +23,7 @@
 static int set_up(void **state) {
         struct fx *f = malloc(sizeof(*f));
 
-        fx_init(f, &(struct fx_options) { .vps = 2 });
+        fx_init(f, &(struct fx_options){ .vps = 2 });
         *state = f;
         return 0;
 }
@@ -31,7 +31,7 @@ static int set_up(void **state) {
 static int set_up_behind(void **state) {
         struct fx *f = malloc(sizeof(*f));
 
-        fx_init(f, &(struct fx_options) { .vps = 2, .rip_behind = true });
+        fx_init(f, &(struct fx_options){ .vps = 2, .rip_behind = true });
         *state = f;
         return 0;
 }
@@ -49,18 +49,19 @@ static int tear_down(void **state) {
 }
 
 static struct hv_vp_vtl_control *shadow(struct fx *f, unsigned vp) {
-        return &((struct hv_vp_assist_page *) (void *) (f->overlay + (size_t) vtl_overlay_page(VTL_OVERLAY_ASSIST, vp,
-                                                                                               1) *
-                                                                             HV_PAGE_SIZE))
+        return &((struct hv_vp_assist_page *) (void *) (f->overlay +
+                                                        (size_t) vtl_overlay_page(
+                                                                VTL_OVERLAY_ASSIST, vp, 1) *
+                                                                HV_PAGE_SIZE))
                         ->vtl_control;
 }
 
 /* ---- What crosses ---- */
 
 static void fill_shared(struct model_vcpu *c, uint64_t seed) {
-        __u64 *const gpr[] = { &c->regs.rbx, &c->regs.rdx, &c->regs.rsi, &c->regs.rdi, &c->regs.rbp, &c->regs.r8,
-                               &c->regs.r9, &c->regs.r10, &c->regs.r11, &c->regs.r12, &c->regs.r13, &c->regs.r14,
-                               &c->regs.r15 };
+        __u64 *const gpr[] = { &c->regs.rbx, &c->regs.rdx, &c->regs.rsi, &c->regs.rdi, &c->regs.rbp,
+                               &c->regs.r8,  &c->regs.r9,  &c->regs.r10, &c->regs.r11, &c->regs.r12,
+                               &c->regs.r13, &c->regs.r14, &c->regs.r15 };
 
         for (size_t i = 0; i < ARRAY_SIZE(gpr); i++)
                 *gpr[i] = seed + i;
@@ -139,7 +140,8 @@ static void test_state_split(void **state) {
         /* After a fast return what VTL1 left; VTL0 goes on behind its call. */
         assert_int_equal(fx_cpu(f, 0)->regs.rax, VTL_RETURN_FAST);
         assert_int_equal(fx_cpu(f, 0)->regs.rcx, HVCALL_VTL_RETURN);
-        assert_int_equal(fx_cpu(f, 0)->regs.rip, FX_HYPERCALL_PAGE + FX_OUT_CALL64 + HVPAGE_OUT_LENGTH);
+        assert_int_equal(fx_cpu(f, 0)->regs.rip,
+                         FX_HYPERCALL_PAGE + FX_OUT_CALL64 + HVPAGE_OUT_LENGTH);
 
         /* And VTL1 behind its return. */
         fill_shared(fx_cpu(f, 0), 0x3000);
@@ -160,10 +162,12 @@ static void test_return_address(void **state) {
         assert_int_equal(fx_vtl_call(f, 0), 0);
         /* VTL1's `out` is finished by its next entry, whichever way the host reports RIP. */
         plane_model_enter(f->model, 0);
-        assert_int_equal(fx_cpu(f, 0)->regs.rip, FX_HYPERCALL_PAGE + FX_OUT_RETURN64 + HVPAGE_OUT_LENGTH);
+        assert_int_equal(fx_cpu(f, 0)->regs.rip,
+                         FX_HYPERCALL_PAGE + FX_OUT_RETURN64 + HVPAGE_OUT_LENGTH);
         assert_int_equal(fx_vtl_return(f, 0, false), 0);
         plane_model_enter(f->model, 0);
-        assert_int_equal(fx_cpu(f, 0)->regs.rip, FX_HYPERCALL_PAGE + FX_OUT_CALL64 + HVPAGE_OUT_LENGTH);
+        assert_int_equal(fx_cpu(f, 0)->regs.rip,
+                         FX_HYPERCALL_PAGE + FX_OUT_CALL64 + HVPAGE_OUT_LENGTH);
 }
 
 /* The plain entry leads to VTL call and return too: the call code decides (vsm.md 2.6). */
@@ -182,12 +186,20 @@ static void test_plain_entry(void **state) {
         fx_cpu(f, 0)->regs.rax = 1;
         fx_cpu(f, 0)->regs.rcx = HVCALL_VTL_RETURN;
         assert_int_equal(fx_out(f, 0, HVPAGE_PORT_HYPERCALL, FX_OUT_HYPERCALL), 0);
-        assert_int_equal(fx_cpu(f, 0)->regs.rip, FX_HYPERCALL_PAGE + FX_OUT_HYPERCALL + HVPAGE_OUT_LENGTH);
+        assert_int_equal(fx_cpu(f, 0)->regs.rip,
+                         FX_HYPERCALL_PAGE + FX_OUT_HYPERCALL + HVPAGE_OUT_LENGTH);
 }
 
 /* ---- Preconditions, vsm.md 6.1: #UD at the instruction, nothing else changed ---- */
 
-enum mode { LONG, USER, REAL, V86, PROTECTED, COMPAT };
+enum mode {
+        LONG,
+        USER,
+        REAL,
+        V86,
+        PROTECTED,
+        COMPAT
+};
 
 static void set_mode(struct model_vcpu *c, enum mode mode) {
         switch (mode) {
@@ -267,7 +279,7 @@ static void check_ud_row(const struct ud_row *row, bool rip_behind) {
         struct fx f;
         uint64_t r;
 
-        fx_init(&f, &(struct fx_options) { .vps = 2, .rip_behind = rip_behind });
+        fx_init(&f, &(struct fx_options){ .vps = 2, .rip_behind = rip_behind });
         fx_start_vtl1(&f);
         if (row->vtl != 1)
                 assert_int_equal(fx_vtl_return(&f, 0, true), 0);
@@ -350,7 +362,7 @@ static void test_bad_exits(void **state) {
                 { .kind = VTL_EXIT_KICK, .plane = 2 },
                 { .kind = VTL_EXIT_KICK, .plane = 32 },
                 { .kind = VTL_EXIT_KICK, .plane = UINT32_MAX },
-                { .kind = VTL_EXIT_HALT },             /* VTL0's is KVM's */
+                { .kind = VTL_EXIT_HALT }, /* VTL0's is KVM's */
                 { .kind = VTL_EXIT_MMIO, .gpa = 0x1000, .len = 0 },
                 { .kind = VTL_EXIT_MMIO, .gpa = 0x1000, .len = 9 },
                 { .kind = VTL_EXIT_MMIO, .gpa = 0x1000, .len = UINT32_MAX, .is_write = 1 },
@@ -359,7 +371,7 @@ static void test_bad_exits(void **state) {
         for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
                 struct fx f;
 
-                fx_init(&f, &(struct fx_options) { 0 });
+                fx_init(&f, &(struct fx_options){ 0 });
                 assert_int_equal(fx_serve(&f, 0, &rows[i]), -EINVAL);
                 assert_int_equal(f.action.kind, VTL_ACTION_STOP);
                 assert_int_equal(f.action.data, EINVAL);
@@ -386,7 +398,8 @@ static void test_nonfast_return(void **state) {
         assert_int_equal(fx_wrmsr(f, 0, HV_MSR_VP_ASSIST_PAGE, ASSIST_GPA | 1), 0);
         c = shadow(f, 0);
         assert_int_equal(c->entry_reason, HV_VTL_ENTRY_VTL_CALL);
-        assert_int_equal(plane_model_write(f->model, 1, ASSIST_GPA + 16, "\1\2\3\4\5\6\7\10\21\22\23\24\25\26\27\30", 16),
+        assert_int_equal(plane_model_write(f->model, 1, ASSIST_GPA + 16,
+                                           "\1\2\3\4\5\6\7\10\21\22\23\24\25\26\27\30", 16),
                          0);
         assert_int_equal(fx_vtl_return(f, 0, false), 0);
         assert_int_equal(fx_cpu(f, 0)->regs.rax, 0x0807060504030201);
@@ -478,7 +491,9 @@ static void test_return_race(void **state) {
 
 /* A context that no CPU runs on, latched for another VP: a shutdown when it comes to that. */
 static void test_impossible_context(void **state) {
-        struct hv_input_enable_vp_vtl in = { .partition_id = HV_PARTITION_ID_SELF, .vp_index = 1, .target_vtl = 1,
+        struct hv_input_enable_vp_vtl in = { .partition_id = HV_PARTITION_ID_SELF,
+                                             .vp_index = 1,
+                                             .target_vtl = 1,
                                              .context = fx_context(1) };
         struct fx *f = *state;
 
@@ -497,7 +512,8 @@ static uint64_t pending_event(struct fx *f, uint64_t low, uint64_t high) {
                 struct hv_input_vp_registers head;
                 struct hv_register_assoc assoc;
         } in = { { .partition_id = HV_PARTITION_ID_SELF, .vp_index = SELF, .input_vtl = 0x10 },
-                 { .name = HV_REGISTER_PENDING_EVENT0, .value = { .low64 = low, .high64 = high } } };
+                 { .name = HV_REGISTER_PENDING_EVENT0,
+                   .value = { .low64 = low, .high64 = high } } };
 
         return fx_call(f, 0, FX_CONTROL(HVCALL_SET_VP_REGISTERS, 1), &in, sizeof(in)) & 0xffff;
 }
@@ -510,7 +526,7 @@ static void test_pending_event(void **state) {
                 uint64_t status;
         } rows[] = {
                 { EVENT(32, 0), HV_STATUS_INVALID_REGISTER_VALUE },
-                { EVENT(2, 0), HV_STATUS_INVALID_REGISTER_VALUE },  /* NMI */
+                { EVENT(2, 0), HV_STATUS_INVALID_REGISTER_VALUE }, /* NMI */
                 { EVENT(9, 0), HV_STATUS_INVALID_REGISTER_VALUE },
                 { EVENT(15, 0), HV_STATUS_INVALID_REGISTER_VALUE },
                 { EVENT(20, 0), HV_STATUS_INVALID_REGISTER_VALUE }, /* #VE */
@@ -519,10 +535,23 @@ static void test_pending_event(void **state) {
                 { EVENT(6, 0) | 1 << 1, HV_STATUS_INVALID_REGISTER_VALUE }, /* a memory intercept */
                 { EVENT(6, 0) | 1 << 4, HV_STATUS_INVALID_REGISTER_VALUE },
                 { EVENT(6, 0) | 1 << 9, HV_STATUS_INVALID_REGISTER_VALUE },
-                { EVENT(0, 0), 0 }, { EVENT(1, 0), 0 }, { EVENT(3, 0), 0 }, { EVENT(4, 0), 0 }, { EVENT(5, 0), 0 },
-                { EVENT(6, 0), 0 }, { EVENT(7, 0), 0 }, { EVENT(8, 1), 0 }, { EVENT(10, 1), 0 }, { EVENT(11, 1), 0 },
-                { EVENT(12, 1), 0 }, { EVENT(13, 1), 0 }, { EVENT(16, 0), 0 }, { EVENT(17, 1), 0 },
-                { EVENT(18, 0), 0 }, { EVENT(19, 0), 0 }, { EVENT(21, 1), 0 },
+                { EVENT(0, 0), 0 },
+                { EVENT(1, 0), 0 },
+                { EVENT(3, 0), 0 },
+                { EVENT(4, 0), 0 },
+                { EVENT(5, 0), 0 },
+                { EVENT(6, 0), 0 },
+                { EVENT(7, 0), 0 },
+                { EVENT(8, 1), 0 },
+                { EVENT(10, 1), 0 },
+                { EVENT(11, 1), 0 },
+                { EVENT(12, 1), 0 },
+                { EVENT(13, 1), 0 },
+                { EVENT(16, 0), 0 },
+                { EVENT(17, 1), 0 },
+                { EVENT(18, 0), 0 },
+                { EVENT(19, 0), 0 },
+                { EVENT(21, 1), 0 },
                 { EVENT(14, 1) | 0x2ull << 32, 0 },
         };
         const struct plane_injection *inj;
@@ -542,7 +571,8 @@ static void test_pending_event(void **state) {
         assert_int_equal(inj->has_error_code, 1);
         assert_int_equal(inj->error_code, 2);
         assert_int_equal(fx_cpu(f, 0)->sregs.cr2, 0xabcd000);
-        assert_int_equal(fx_cpu(f, 0)->regs.rip, FX_HYPERCALL_PAGE + FX_OUT_CALL64 + HVPAGE_OUT_LENGTH);
+        assert_int_equal(fx_cpu(f, 0)->regs.rip,
+                         FX_HYPERCALL_PAGE + FX_OUT_CALL64 + HVPAGE_OUT_LENGTH);
 
         /* Once only; and what is taken back does not come. */
         assert_int_equal(fx_vtl_call(f, 0), 0);
@@ -638,7 +668,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_state_split, set_up, tear_down),
                 { "test_state_split_rip_behind", test_state_split, set_up_behind, tear_down, NULL },
                 cmocka_unit_test_setup_teardown(test_return_address, set_up, tear_down),
-                { "test_return_address_rip_behind", test_return_address, set_up_behind, tear_down, NULL },
+                { "test_return_address_rip_behind", test_return_address, set_up_behind, tear_down,
+                  NULL },
                 cmocka_unit_test_setup_teardown(test_plain_entry, set_up, tear_down),
                 { "test_plain_entry_rip_behind", test_plain_entry, set_up_behind, tear_down, NULL },
                 cmocka_unit_test(test_preconditions),

@@ -25,7 +25,7 @@
 static int set_up(void **state) {
         struct fx *f = malloc(sizeof(*f));
 
-        fx_init(f, &(struct fx_options) { .vps = 2 });
+        fx_init(f, &(struct fx_options){ .vps = 2 });
         *state = f;
         return 0;
 }
@@ -45,8 +45,11 @@ static int set_up_vtl1(void **state) {
 /* ---- EnablePartitionVtl, vsm.md 3.2 ---- */
 
 static uint64_t enable_partition(struct fx *f, uint64_t id, uint8_t vtl, uint8_t flags) {
-        struct hv_input_enable_partition_vtl in = { .partition_id = id, .target_vtl = vtl, .flags = flags,
-                                                    .reserved0 = 0xaaaa, .reserved1 = 0xbbbbbbbb };
+        struct hv_input_enable_partition_vtl in = { .partition_id = id,
+                                                    .target_vtl = vtl,
+                                                    .flags = flags,
+                                                    .reserved0 = 0xaaaa,
+                                                    .reserved1 = 0xbbbbbbbb };
 
         return fx_call(f, 0, HVCALL_ENABLE_PARTITION_VTL, &in, sizeof(in));
 }
@@ -67,12 +70,14 @@ static void test_enable_partition(void **state) {
                 { SELF, 1, HV_ENABLE_PARTITION_VTL_SHADOW_STACK, HV_STATUS_INVALID_PARAMETER },
                 { SELF, 1, HV_ENABLE_PARTITION_VTL_HVPT, HV_STATUS_INVALID_PARAMETER },
                 { SELF, 1, 0x80, HV_STATUS_INVALID_PARAMETER },
-                { 42, 7, 0xff, HV_STATUS_INVALID_PARAMETER }, /* the VTL is decoded first, vsm.md 3.0 */
+                { 42, 7, 0xff,
+                  HV_STATUS_INVALID_PARAMETER }, /* the VTL is decoded first, vsm.md 3.0 */
         };
         struct fx *f = *state;
 
         for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-                assert_int_equal(enable_partition(f, rows[i].id, rows[i].vtl, rows[i].flags), rows[i].status);
+                assert_int_equal(enable_partition(f, rows[i].id, rows[i].vtl, rows[i].flags),
+                                 rows[i].status);
                 assert_int_equal(f->p->enabled_vtls, 1);
         }
         assert_int_equal(f->events[VTL_EVENT_PARTITION_VTL_ENABLED], 0);
@@ -93,7 +98,7 @@ static void test_policy_refuses(void **state) {
         union hv_register_value v;
         struct fx f;
 
-        fx_init(&f, &(struct fx_options) { .refuse = true });
+        fx_init(&f, &(struct fx_options){ .refuse = true });
         assert_int_equal(enable_partition(&f, 42, 1, 0), HV_STATUS_INVALID_PARTITION_ID);
         assert_int_equal(f.events[VTL_EVENT_DENIED], 0);
         for (unsigned i = 1; i <= 2; i++) {
@@ -105,7 +110,8 @@ static void test_policy_refuses(void **state) {
         assert_int_equal(f.p->header->enabled_vtls, 1);
         assert_int_equal(fx_enable_vp(&f, 0, 0), HV_STATUS_INVALID_VTL_STATE);
         /* No VTL above 0 for this partition, vsm.md 4.5 */
-        assert_int_equal(fx_get(&f, 0, HV_VP_INDEX_SELF, 0, HV_REGISTER_VSM_PARTITION_STATUS, &v), 0);
+        assert_int_equal(fx_get(&f, 0, HV_VP_INDEX_SELF, 0, HV_REGISTER_VSM_PARTITION_STATUS, &v),
+                         0);
         assert_int_equal(v.reg64, 1);
         assert_true(fx_vtl_call(&f, 0) == FX_UD);
         fx_deinit(&f);
@@ -114,8 +120,11 @@ static void test_policy_refuses(void **state) {
 /* ---- EnableVpVtl, vsm.md 3.4 ---- */
 
 static uint64_t enable_vp(struct fx *f, unsigned vp, uint64_t id, uint32_t index, uint8_t vtl) {
-        struct hv_input_enable_vp_vtl in = { .partition_id = id, .vp_index = index, .target_vtl = vtl,
-                                             .reserved = { 1, 2, 3 }, .context = fx_context(index & 1) };
+        struct hv_input_enable_vp_vtl in = { .partition_id = id,
+                                             .vp_index = index,
+                                             .target_vtl = vtl,
+                                             .reserved = { 1, 2, 3 },
+                                             .context = fx_context(index & 1) };
 
         return fx_call(f, vp, HVCALL_ENABLE_VP_VTL, &in, sizeof(in));
 }
@@ -140,7 +149,8 @@ static void test_enable_vp(void **state) {
         assert_int_equal(enable_vp(f, 0, SELF, 0, 1), HV_STATUS_INVALID_VTL_STATE);
         assert_int_equal(fx_enable_partition(f, 0), HV_STATUS_SUCCESS);
         for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-                assert_int_equal(enable_vp(f, 0, rows[i].id, rows[i].index, rows[i].vtl), rows[i].status);
+                assert_int_equal(enable_vp(f, 0, rows[i].id, rows[i].index, rows[i].vtl),
+                                 rows[i].status);
         assert_int_equal(f->events[VTL_EVENT_VP_VTL_ENABLED], 0);
 
         assert_int_equal(enable_vp(f, 0, SELF, HV_VP_INDEX_SELF, 1), HV_STATUS_SUCCESS);
@@ -173,11 +183,16 @@ static void test_context(void **state) {
                 uint64_t value;
                 uint64_t status;
         } rows[] = {
-                { offsetof(struct hv_initial_vp_context, cr0), 0x80000010, HV_STATUS_INVALID_REGISTER_VALUE },
-                { offsetof(struct hv_initial_vp_context, cr0), 0x180050033, HV_STATUS_INVALID_REGISTER_VALUE },
-                { offsetof(struct hv_initial_vp_context, cr4), 0x600, HV_STATUS_INVALID_REGISTER_VALUE },
-                { offsetof(struct hv_initial_vp_context, cr4), 1ull << 40, HV_STATUS_INVALID_REGISTER_VALUE },
-                { offsetof(struct hv_initial_vp_context, efer), 1ull << 63, HV_STATUS_INVALID_REGISTER_VALUE },
+                { offsetof(struct hv_initial_vp_context, cr0), 0x80000010,
+                  HV_STATUS_INVALID_REGISTER_VALUE },
+                { offsetof(struct hv_initial_vp_context, cr0), 0x180050033,
+                  HV_STATUS_INVALID_REGISTER_VALUE },
+                { offsetof(struct hv_initial_vp_context, cr4), 0x600,
+                  HV_STATUS_INVALID_REGISTER_VALUE },
+                { offsetof(struct hv_initial_vp_context, cr4), 1ull << 40,
+                  HV_STATUS_INVALID_REGISTER_VALUE },
+                { offsetof(struct hv_initial_vp_context, efer), 1ull << 63,
+                  HV_STATUS_INVALID_REGISTER_VALUE },
                 /* LMA follows from LME and PG, PAT keeps its reset value for 0, ET is always set (vsm.md 5.2). */
                 { offsetof(struct hv_initial_vp_context, efer), 0x901, HV_STATUS_SUCCESS },
         };
@@ -185,11 +200,14 @@ static void test_context(void **state) {
 
         assert_int_equal(fx_enable_partition(f, 0), HV_STATUS_SUCCESS);
         for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-                struct hv_input_enable_vp_vtl in = { .partition_id = SELF, .vp_index = 0, .target_vtl = 1,
+                struct hv_input_enable_vp_vtl in = { .partition_id = SELF,
+                                                     .vp_index = 0,
+                                                     .target_vtl = 1,
                                                      .context = fx_context(0) };
 
                 memcpy((uint8_t *) &in.context + rows[i].offset, &rows[i].value, 8);
-                assert_int_equal(fx_call(f, 0, HVCALL_ENABLE_VP_VTL, &in, sizeof(in)), rows[i].status);
+                assert_int_equal(fx_call(f, 0, HVCALL_ENABLE_VP_VTL, &in, sizeof(in)),
+                                 rows[i].status);
                 assert_int_equal(f->error, 0);
                 assert_int_equal(fx_ctl(f, 0)->enabled_vtls, rows[i].status == 0 ? 3 : 1);
         }
@@ -211,7 +229,11 @@ static uint64_t modify(struct fx *f, uint64_t id, uint32_t flags, uint8_t vtl, u
         struct {
                 struct hv_input_modify_vtl_protection_mask head;
                 uint64_t gpn;
-        } in = { { .partition_id = id, .map_flags = flags, .target_vtl = vtl, .reserved = { 9, 9, 9 } }, gpn };
+        } in = { { .partition_id = id,
+                   .map_flags = flags,
+                   .target_vtl = vtl,
+                   .reserved = { 9, 9, 9 } },
+                 gpn };
 
         return fx_call(f, 0, FX_CONTROL(HVCALL_MODIFY_VTL_PROTECTION_MASK, 1), &in, sizeof(in));
 }
@@ -230,18 +252,20 @@ static void test_modify(void **state) {
                 { SELF, 0, 0x13, FREE_GPN, HV_STATUS_INVALID_PARAMETER },
                 { SELF, 0, 0x1f, FREE_GPN, HV_STATUS_INVALID_PARAMETER },
                 { SELF, 0, 0x12, FREE_GPN, HV_STATUS_ACCESS_DENIED },
-                { SELF, 2, 0, FREE_GPN, HV_STATUS_INVALID_REGISTER_VALUE },       /* W without R */
-                { SELF, 0xc, 0, FREE_GPN, HV_STATUS_INVALID_REGISTER_VALUE },     /* X without R */
-                { SELF, 5, 0, FREE_GPN, HV_STATUS_INVALID_REGISTER_VALUE },       /* KX without UX */
-                { SELF, 0x8001, 0, FREE_GPN, HV_STATUS_INVALID_REGISTER_VALUE },  /* adjustable */
-                { SELF, 0x11, 0, FREE_GPN, HV_STATUS_INVALID_REGISTER_VALUE },    /* shadow stack */
-                { SELF, 0, 0, 0x400, HV_STATUS_OPERATION_DENIED },                /* behind the RAM */
+                { SELF, 2, 0, FREE_GPN, HV_STATUS_INVALID_REGISTER_VALUE },      /* W without R */
+                { SELF, 0xc, 0, FREE_GPN, HV_STATUS_INVALID_REGISTER_VALUE },    /* X without R */
+                { SELF, 5, 0, FREE_GPN, HV_STATUS_INVALID_REGISTER_VALUE },      /* KX without UX */
+                { SELF, 0x8001, 0, FREE_GPN, HV_STATUS_INVALID_REGISTER_VALUE }, /* adjustable */
+                { SELF, 0x11, 0, FREE_GPN, HV_STATUS_INVALID_REGISTER_VALUE },   /* shadow stack */
+                { SELF, 0, 0, 0x400, HV_STATUS_OPERATION_DENIED }, /* behind the RAM */
                 { SELF, 0, 0, UINT64_MAX, HV_STATUS_OPERATION_DENIED },
                 { SELF, 0, 0, FX_RAM2 >> 12, HV_STATUS_SUCCESS },
                 { SELF, 0, 0, FREE_GPN, HV_STATUS_SUCCESS },
-                { SELF, 1, 0x10, FREE_GPN, HV_STATUS_SUCCESS },  /* VTL0 by name: the restricted one */
+                { SELF, 1, 0x10, FREE_GPN,
+                  HV_STATUS_SUCCESS }, /* VTL0 by name: the restricted one */
                 { SELF, 0xd, 0x11, FREE_GPN, HV_STATUS_SUCCESS },
-                { SELF, 3, 0x01, FREE_GPN, HV_STATUS_SUCCESS },  /* UseTargetVtl is 0: the caller's */
+                { SELF, 3, 0x01, FREE_GPN,
+                  HV_STATUS_SUCCESS }, /* UseTargetVtl is 0: the caller's */
                 { SELF, 0xf, 0, FREE_GPN, HV_STATUS_SUCCESS },
         };
         struct fx *f = *state;
@@ -250,7 +274,8 @@ static void test_modify(void **state) {
         assert_int_equal(modify(f, SELF, 0, 0, FREE_GPN), HV_STATUS_ACCESS_DENIED);
         fx_enable_protection(f, 0);
         for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-                unsigned before = plane_model_rights(f->model, 0, FREE_GPN), want = rows[i].flags & 3;
+                unsigned before = plane_model_rights(f->model, 0, FREE_GPN),
+                         want = rows[i].flags & 3;
                 uint64_t r = modify(f, rows[i].id, rows[i].flags, rows[i].vtl, rows[i].gpn);
 
                 if ((r & 0xffff) != rows[i].status || r >> 32 != (rows[i].status == 0))
@@ -318,7 +343,8 @@ static void test_modify_budget(void **state) {
         f->model->mappings_max = plane_model_mappings(f->model, 0) + 11;
         for (unsigned i = 0; i < ARRAY_SIZE(list); i++)
                 list[i] = FREE_GPN + 4 + 2 * i;
-        assert_int_equal(fx_modify(f, 0, 0, list, ARRAY_SIZE(list)), FX_RESULT(HV_STATUS_INSUFFICIENT_MEMORY, 0));
+        assert_int_equal(fx_modify(f, 0, 0, list, ARRAY_SIZE(list)),
+                         FX_RESULT(HV_STATUS_INSUFFICIENT_MEMORY, 0));
         assert_int_equal(f->error, 0);
         for (unsigned i = 0; i < ARRAY_SIZE(list); i++) {
                 assert_int_equal(plane_model_rights(f->model, 0, list[i]), 3);
@@ -328,7 +354,8 @@ static void test_modify_budget(void **state) {
         assert_int_equal(f->p->header->protected_pages, 1);
 
         assert_int_equal(fx_modify(f, 0, 0, list, 5), FX_RESULT(0, 5));
-        assert_int_equal(fx_modify(f, 0, 0, list + 5, 1), FX_RESULT(HV_STATUS_INSUFFICIENT_MEMORY, 0));
+        assert_int_equal(fx_modify(f, 0, 0, list + 5, 1),
+                         FX_RESULT(HV_STATUS_INSUFFICIENT_MEMORY, 0));
         assert_int_equal(fx_modify(f, 0, 0xf, list, 5), FX_RESULT(0, 5));
         for (unsigned i = 0; i < 5; i++)
                 assert_int_equal(plane_model_rights(f->model, 0, list[i]), 3);
@@ -346,7 +373,8 @@ static void test_apic_ids(void **state) {
         uint32_t out[3];
 
         memset(fx_output(f, 0), 0xee, 16);
-        assert_int_equal(fx_call(f, 0, control, &in, sizeof(in)), FX_RESULT(HV_STATUS_INVALID_PARAMETER, 2));
+        assert_int_equal(fx_call(f, 0, control, &in, sizeof(in)),
+                         FX_RESULT(HV_STATUS_INVALID_PARAMETER, 2));
         memcpy(out, fx_output(f, 0), sizeof(out));
         assert_int_equal(out[0], 1);
         assert_int_equal(out[1], 0);
@@ -356,15 +384,17 @@ static void test_apic_ids(void **state) {
         assert_int_equal(fx_call(f, 0, control, &in, sizeof(in)), HV_STATUS_INVALID_PARTITION_ID);
         in.head.target_vtl = 3;
         assert_int_equal(fx_call(f, 0, control, &in, sizeof(in)), HV_STATUS_INVALID_PARAMETER);
-        in.head = (struct hv_input_get_vp_index_from_apic_id) { .partition_id = SELF, .target_vtl = 1 };
+        in.head = (struct hv_input_get_vp_index_from_apic_id){ .partition_id = SELF,
+                                                               .target_vtl = 1 };
         assert_int_equal(fx_call(f, 0, control, &in, sizeof(in)), HV_STATUS_ACCESS_DENIED);
         fx_start_vtl1(f);
-        assert_int_equal(fx_call(f, 0, control, &in, sizeof(in)), FX_RESULT(HV_STATUS_INVALID_PARAMETER, 2));
+        assert_int_equal(fx_call(f, 0, control, &in, sizeof(in)),
+                         FX_RESULT(HV_STATUS_INVALID_PARAMETER, 2));
 }
 
 static void test_other_calls(void **state) {
-        static const uint16_t unknown[] = { 0x0, 0x1, 0x2, 0x3, 0x8, 0xb, 0xe, 0x10, 0x4d, 0x52, 0x5c, 0x99, 0xac,
-                                            0x8000, 0x8002, 0xffff };
+        static const uint16_t unknown[] = { 0x0,  0x1,  0x2,  0x3,  0x8,  0xb,    0xe,    0x10,
+                                            0x4d, 0x52, 0x5c, 0x99, 0xac, 0x8000, 0x8002, 0xffff };
         struct fx *f = *state;
 
         for (size_t i = 0; i < ARRAY_SIZE(unknown); i++)
@@ -383,12 +413,14 @@ static void test_parameters(void **state) {
         struct fx *f = *state;
 
         memcpy(f->ram + page, &in, sizeof(in));
-        assert_int_equal(fx_hypercall(f, 0, HVCALL_ENABLE_PARTITION_VTL, page, 0), HV_STATUS_INVALID_PARTITION_ID);
+        assert_int_equal(fx_hypercall(f, 0, HVCALL_ENABLE_PARTITION_VTL, page, 0),
+                         HV_STATUS_INVALID_PARTITION_ID);
         assert_int_equal(fx_hypercall(f, 0, HVCALL_ENABLE_PARTITION_VTL, 0x999000, 0),
                          HV_STATUS_INVALID_HYPERCALL_INPUT);
         /* An overlay page of the caller's, whatever it holds */
         assert_int_equal(fx_wrmsr(f, 0, HV_MSR_VP_ASSIST_PAGE, page | 1), 0);
-        assert_int_equal(fx_hypercall(f, 0, HVCALL_ENABLE_PARTITION_VTL, page, 0), HV_STATUS_INVALID_HYPERCALL_INPUT);
+        assert_int_equal(fx_hypercall(f, 0, HVCALL_ENABLE_PARTITION_VTL, page, 0),
+                         HV_STATUS_INVALID_HYPERCALL_INPUT);
         assert_int_equal(fx_hypercall(f, 0, HVCALL_EXT_QUERY_CAPABILITIES, 0, page),
                          HV_STATUS_INVALID_HYPERCALL_INPUT);
         assert_int_equal(fx_wrmsr(f, 0, HV_MSR_VP_ASSIST_PAGE, 0), 0);
@@ -397,15 +429,18 @@ static void test_parameters(void **state) {
         fx_enable_protection(f, 0);
         assert_int_equal(fx_protect_page(f, 0, 1, FREE_GPN), FX_RESULT(0, 1));
         assert_int_equal(fx_vtl_return(f, 0, true), 0);
-        assert_int_equal(fx_hypercall(f, 0, HVCALL_ENABLE_PARTITION_VTL, page, 0), HV_STATUS_INVALID_PARTITION_ID);
+        assert_int_equal(fx_hypercall(f, 0, HVCALL_ENABLE_PARTITION_VTL, page, 0),
+                         HV_STATUS_INVALID_PARTITION_ID);
         assert_int_equal(fx_hypercall(f, 0, HVCALL_EXT_QUERY_CAPABILITIES, 0, page),
                          HV_STATUS_INVALID_HYPERCALL_INPUT);
         assert_memory_equal(f->ram + page, &in, sizeof(in));
         assert_int_equal(fx_vtl_call(f, 0), 0);
         assert_int_equal(fx_protect_page(f, 0, 0, FREE_GPN), FX_RESULT(0, 1));
-        assert_int_equal(fx_hypercall(f, 0, HVCALL_ENABLE_PARTITION_VTL, page, 0), HV_STATUS_INVALID_PARTITION_ID);
+        assert_int_equal(fx_hypercall(f, 0, HVCALL_ENABLE_PARTITION_VTL, page, 0),
+                         HV_STATUS_INVALID_PARTITION_ID);
         assert_int_equal(fx_vtl_return(f, 0, true), 0);
-        assert_int_equal(fx_hypercall(f, 0, HVCALL_ENABLE_PARTITION_VTL, page, 0), HV_STATUS_INVALID_HYPERCALL_INPUT);
+        assert_int_equal(fx_hypercall(f, 0, HVCALL_ENABLE_PARTITION_VTL, page, 0),
+                         HV_STATUS_INVALID_HYPERCALL_INPUT);
 }
 
 int main(void) {
