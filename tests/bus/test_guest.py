@@ -6,13 +6,14 @@ from common import *
 
 
 @contextlib.contextmanager
-def guest(image, name, vcpus=1):
+def guest(image, name, vcpus=1, service=None):
     """vtlrun with a guest, attached to vtld. Yields the process; its output is in process.text afterwards."""
     os.close(kvm_vm())  # or Skip
     path = os.path.join(BUILDDIR, "tests", "guests", image + ".elf")
     if not os.path.exists(path):
         raise RuntimeError("no guest %s; make check builds it" % path)
-    process = subprocess.Popen([program("vtlrun"), "--attach", daemons.socket_path, "--name", name, "--vcpus",
+    service = service or daemons
+    process = subprocess.Popen([program("vtlrun"), "--attach", service.socket_path, "--name", name, "--vcpus",
                                 str(vcpus), "--timeout", "60", path], stdin=subprocess.DEVNULL, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     process.text = ""
@@ -41,6 +42,30 @@ def test_a_guest_that_enables_vtl1():
     assert [v[1] for v in violations] == ["read", "write"] and {v[2] for v in violations} == {0}, violations
     monitor.wait("InterfacesRemoved", ROOT, lambda data: data[0] == path)
     assert not monitor.signals("WorkerFailed") and not monitor.signals("Vtl1Denied")
+    monitor.stop()
+
+
+def test_a_service_of_another_user():
+    if os.getuid() != 0:
+        raise Skip("becoming another user needs root")
+    own = Daemons(user=65534)
+    monitor = Monitor(own)
+    with guest("demo", "another user's", service=own) as vmm:
+        path = attached(monitor)
+        monitor.wait("VtlEnabled", path)
+    assert vmm.returncode == 1, vmm.text
+    assert len(monitor.signals("SecureViolation", path)) == 2
+    monitor.wait("InterfacesRemoved", ROOT, lambda data: data[0] == path)
+    monitor.stop()
+    own.stop()
+
+
+def test_two_vps_kick_each_other():
+    monitor = Monitor(daemons)
+    with guest("smp", "two", vcpus=2) as vmm:
+        path = attached(monitor)
+    assert vmm.returncode == 1, vmm.text
+    assert monitor.signals("VtlEnabled", path + "/vp/0") and monitor.signals("VtlEnabled", path + "/vp/1")
     monitor.stop()
 
 

@@ -286,9 +286,11 @@ def link_hung_up(link, timeout=TIMEOUT):
 class Daemons:
     """A private dbus-daemon with the shipped bus policy, and vtld on it."""
 
-    def __init__(self, *options, policy=None, environment=None):
+    def __init__(self, *options, policy=None, environment=None, user=None):
+        self.user = os.getuid() if user is None else user
         self.directory = tempfile.mkdtemp(prefix="vtld-test-")
         os.chmod(self.directory, 0o755)
+        os.chown(self.directory, self.user, -1)
         self.socket_path = os.path.join(self.directory, "attach.sock")
         self.log_path = os.path.join(self.directory, "vtld.log")
         self.policy_path = os.path.join(self.directory, "policy.conf")
@@ -338,7 +340,7 @@ class Daemons:
   <include>%s</include>
   <policy user="%d"><allow own="org.vtld1"/><allow send_destination="org.vtld1"/></policy>
 </busconfig>
-""" % (self.address, os.path.abspath(os.path.join(SRCDIR, "data", "org.vtld1.conf")), os.getuid()))
+""" % (self.address, os.path.abspath(os.path.join(SRCDIR, "data", "org.vtld1.conf")), self.user))
         self.dbus = subprocess.Popen(["dbus-daemon", "--config-file=" + config, "--nofork", "--nopidfile",
                                       "--print-address=1"],
                                      stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -348,6 +350,7 @@ class Daemons:
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         notify_path = os.path.join(self.directory, "notify%d" % len(self.notifications))
         notify.bind(notify_path)
+        os.chown(notify_path, self.user, -1)
         self.notifications.append("")
         threading.Thread(target=self.listen_to_notifications, args=(notify,), daemon=True).start()
         times = self.count("READY=1") + 1
@@ -355,6 +358,7 @@ class Daemons:
             self.vtld = subprocess.Popen([program("vtld"), "--socket-path=" + self.socket_path,
                                           "--bus=" + self.address, "--log-level=debug", *options],
                                          stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                         user=None if self.user == os.getuid() else self.user,
                                          env={**os.environ, **(environment or {}), "NOTIFY_SOCKET": notify_path})
         self.await_notification("READY=1", times)
         self.idle_fds = self.settled_fd_count()
