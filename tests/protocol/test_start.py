@@ -25,7 +25,7 @@ def test_the_worker_is_confined():
         _, pid = c.bring_up(vm)
         with open("/proc/%d/status" % pid) as f:
             status = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
-        if status["Seccomp"] == "0" and os.environ.get("VTLD_SANITIZED"):
+        if "built with a sanitizer: no system call filter" in daemons.log():
             raise Skip("built with a sanitizer: no system call filter")
         assert status["NoNewPrivs"] == "1"
         assert status["Seccomp"] == "2", "a filter"
