@@ -279,38 +279,42 @@ static int serve(struct worker *w) {
         }
 }
 
-int worker_main(int fd) {
-        struct worker *w;
-        const struct worker_notice ready = { .type = WORKER_READY };
+/* Up to where there are threads */
+static int take_over(struct worker *w) {
         int r;
 
-        (void) prctl(PR_SET_NAME, "vtld-worker");
-        (void) signal(SIGPIPE, SIG_IGN);
-        w = calloc(1, sizeof(*w));
-        if (!w)
-                return EXIT_FAILURE;
-        w->broker_fd = fd;
         mailbox_prepare();
         r = sandbox_worker_prepare();
         if (r >= 0)
                 r = receive_config(w);
         if (r >= 0)
                 r = make_partition(w);
+        return r;
+}
+
+int worker_main(int fd) {
+        const struct worker_notice ready = { .type = WORKER_READY };
+        struct worker w = { .broker_fd = fd, .link_fd = -1 };
+        int r;
+
+        (void) prctl(PR_SET_NAME, "vtld-worker");
+        (void) signal(SIGPIPE, SIG_IGN);
+        r = take_over(&w);
         if (r < 0)
                 return EXIT_FAILURE;
-        r = start_threads(w);
-        if (r < 0) {
-                (void) refuse(w, r, "cannot start a thread per VP");
-                return EXIT_FAILURE;
+        r = start_threads(&w);
+        if (r < 0)
+                (void) refuse(&w, r, "cannot start a thread per VP");
+        else {
+                r = sandbox_worker_enter();
+                if (r < 0)
+                        (void) refuse(&w, r, "cannot enter the sandbox");
         }
-        r = sandbox_worker_enter();
-        if (r < 0) {
-                (void) refuse(w, r, "cannot enter the sandbox");
-                _exit(EXIT_FAILURE);
+        if (r >= 0) {
+                send_notice(&w, &ready, 0);
+                r = serve(&w);
         }
-        send_notice(w, &ready, 0);
-        r = serve(w);
-        /* The threads wait at the control memory; there is nothing to flush or to free that the
-         * exit does not. */
+        /* The threads use this frame and wait at the control memory; there is nothing to flush or
+         * to free that the exit does not. */
         _exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
