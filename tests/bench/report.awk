@@ -20,7 +20,8 @@ $1 == "fact" {
 # The best of all runs, and the median of their medians.
 $1 == "time" && NF == 7 && $5 > 0 {
         # These are no other with another form of the engine.
-        key = $3 == "raw_exit" || $3 == "instruction" ? $3 : $2 " " $3
+        shared = $2 != "plain" && ($3 == "raw_exit" || $3 == "instruction")
+        key = shared ? $3 : $2 " " $3
         us = $6 / $5 / 1000
         if (!(key in best_us) || us < best_us[key])
                 best_us[key] = us
@@ -133,6 +134,7 @@ END {
                 facts["iterations"]
         printf "%-44s %9s %9s %9s %9s %9s\n", "", "best us", "median us", "raw exits", "vCPU", "system"
         printf "%-44s %9s %9s %9s %9s %9s\n", "", "", "", "", "ioctls", "calls"
+        row("raw exit, no trust levels", "plain raw_exit")
         row("raw exit", "raw_exit")
         row("VTL call and return, engine in process", in_process)
         row("VTL call and return, engine in vtld", daemon)
@@ -173,6 +175,8 @@ END {
         put("rounds", rounds)
         put("iterations", facts["iterations"] + 0)
         number("raw_exit_us", raw, 2)
+        number("plain_exit_us", best("plain raw_exit"), 2)
+        number("raw_exit_over_plain", raw / best("plain raw_exit"), 3)
         number("switch_in_process_us", best(in_process), 2)
         number("switch_daemon_us", best(daemon), 2)
         number("switch_in_process_ratio", best(in_process) / raw / 2, 3)
