@@ -9,6 +9,10 @@
 #include "vtl/engine.h"
 #include "vtl/switch.h"
 
+/* A VMM may send exits that cannot be served for ever; the journal is not its to fill. */
+#define LOG_INTERVAL_MS 10000u
+#define LOG_BURST 10u
+
 static int serve_rdmsr(struct vtl_vp *vp, const struct vtl_exit *e) {
         uint64_t value = 0;
         int r = vtl_msr_read(vp, vp->active_vtl, e->msr, &value);
@@ -171,8 +175,9 @@ int vtl_engine_exit(struct vtl_vp *vp) {
         r = serve(vp);
         publish(vp);
         if (r < 0) {
-                log_error("VP %u: the engine cannot serve exit %u: %s", vp->index,
-                          vp->ctl->exit.kind, strerror(-r));
+                if (log_ratelimit(&p->log_limit, LOG_INTERVAL_MS, LOG_BURST))
+                        log_error("VP %u: the engine cannot serve exit %u: %s", vp->index,
+                                  vp->ctl->exit.kind, strerror(-r));
                 vp->ctl->action.kind = VTL_ACTION_STOP;
                 vp->ctl->action.data = (uint64_t) -r;
                 p->header->stopped = (uint32_t) -r;

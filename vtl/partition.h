@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "util/log.h"
 #include "vtl/control.h"
 #include "vtl/hvdef.h"
 #include "vtl/lapic.h"
@@ -134,6 +135,7 @@ struct vtl_partition {
         uint32_t tsc_sequence;
         uint64_t epoch_100ns;
         struct protect_map *protect;                /* VTL0's rights */
+        struct log_ratelimit log_limit;
         struct vtl_vp *current;                     /* whose exit is being served */
         struct vtl_overlay *overlays[VTL_MAX_VTLS]; /* those mapped now; room for all */
         size_t n_overlays[VTL_MAX_VTLS];
