@@ -64,6 +64,9 @@ struct vtlvmm {
 
 int vtlvmm_fail(struct vtlvmm *v, int error, const char *fmt, ...) _printf_(3, 4);
 
+/* Is there all that is needed, and nothing started? */
+int vtlvmm_check(struct vtlvmm *v);
+
 /* Makes planes and shared memory; what vtlvmm_attach() and the in-process form have in common. */
 int vtlvmm_prepare(struct vtlvmm *v);
 

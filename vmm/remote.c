@@ -114,13 +114,17 @@ _public_ int vtlvmm_attach(struct vtlvmm *v, const char *socket_path) {
 
         if (!v || !socket_path)
                 return -EINVAL;
+        r = vtlvmm_check(v);
+        if (r < 0)
+                return r;
+        /* First, as without vtld the VM is to stay as it is. */
+        r = attach_client_connect(socket_path, &v->client);
+        if (r < 0)
+                return vtlvmm_fail(v, r, "cannot reach vtld at %s: %s", socket_path, strerror(-r));
         mailbox_prepare();
         r = vtlvmm_prepare(v);
         if (r < 0)
                 return r;
-        r = attach_client_connect(socket_path, &v->client);
-        if (r < 0)
-                return vtlvmm_fail(v, r, "cannot reach vtld at %s: %s", socket_path, strerror(-r));
         r = attach(v);
         if (r < 0) {
                 const char *text = attach_client_error(v->client);

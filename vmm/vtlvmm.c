@@ -236,11 +236,8 @@ static bool faults_are_precise(int kvm_fd) {
         return true;
 }
 
-int vtlvmm_prepare(struct vtlvmm *v) {
-        struct vtl_control_header *h;
-        void *overlay = NULL;
+int vtlvmm_check(struct vtlvmm *v) {
         bool ram = false;
-        int r;
 
         if (v->started)
                 return vtlvmm_fail(v, -EBUSY, "the VM is started already");
@@ -248,8 +245,17 @@ int vtlvmm_prepare(struct vtlvmm *v) {
                 return vtlvmm_fail(v, -EINVAL, "no vCPU has been added");
         for (size_t i = 0; i < v->planes.n_regions; i++)
                 ram = ram || v->planes.regions[i].fd >= 0;
-        if (!ram)
-                return vtlvmm_fail(v, -EINVAL, "no guest RAM has been added");
+        return ram ? 0 : vtlvmm_fail(v, -EINVAL, "no guest RAM has been added");
+}
+
+int vtlvmm_prepare(struct vtlvmm *v) {
+        struct vtl_control_header *h;
+        void *overlay = NULL;
+        int r;
+
+        r = vtlvmm_check(v);
+        if (r < 0)
+                return r;
         v->started = true;
         v->control_size = vtl_control_size(v->planes.n_vps);
         r = make_memfd(v, "vtl-control", v->control_size, &v->control_fd, &v->control);

@@ -89,6 +89,9 @@ int vtlvmm_add_vcpu(struct vtlvmm *v, int fd, unsigned long id, struct kvm_run *
  * vtlvmm_attach() - attach to vtld and start
  * @socket_path: vtld's attach socket
  *
+ * When vtld cannot be reached the VM is as it was. After another failure only vtlvmm_free() is
+ * left.
+ *
  * Return: 0; a negative errno, with vtlvmm_error() saying which step failed and what vtld answered.
  */
 int vtlvmm_attach(struct vtlvmm *v, const char *socket_path);

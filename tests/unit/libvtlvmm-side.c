@@ -7,9 +7,14 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "tests/unit/libvtlvmm-side.h"
+#include "util/util.h"
+#include "vmm/protocol.h"
+#include "vtl/control.h"
 
 #define CPUID_ENTRIES 256u
 
@@ -173,4 +178,82 @@ void side_add_ram(struct side *f) {
 
         slot.userspace_addr = (uintptr_t) f->ram;
         assert_int_equal(vtlvmm_add_memory(f->v, &slot, f->ram_fd, 0), 0);
+}
+
+static void reply(int fd, const struct vtl_message *to, uint32_t error, const void *payload,
+                  size_t n) {
+        union {
+                struct vtl_message header;
+                uint8_t bytes[512];
+        } m = { 0 };
+
+        n = MIN(n, sizeof(m) - sizeof(m.header));
+        m.header =
+                (struct vtl_message){ .id = to->id,
+                                      .command = to->command,
+                                      .size = (uint32_t) (sizeof(m.header) + n),
+                                      .flags = VTL_MESSAGE_REPLY | (error ? VTL_MESSAGE_ERROR : 0),
+                                      .error = error };
+        memcpy(m.bytes + sizeof(m.header), payload, n);
+        (void) send(fd, &m, m.header.size, MSG_NOSIGNAL);
+}
+
+/* What comes with a message, descriptors too, is the library's loss. */
+static bool receive(int fd, struct vtl_message *ret) {
+        uint8_t bytes[VTL_MESSAGE_MAX];
+        ssize_t n = recv(fd, bytes, sizeof(bytes), 0);
+
+        if (n < (ssize_t) sizeof(*ret))
+                return false;
+        memcpy(ret, bytes, sizeof(*ret));
+        return true;
+}
+
+static void *serve_one(void *arg) {
+        static const struct vtl_message_version version = { .major = VTL_PROTOCOL_MAJOR,
+                                                            .minor = VTL_PROTOCOL_MINOR,
+                                                            .control_version =
+                                                                    VTL_CONTROL_VERSION };
+        struct side_peer *p = arg;
+        int fd = accept4(p->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+        struct vtl_message m;
+        bool more;
+
+        if (fd < 0)
+                return NULL;
+        p->fd = fd;
+        more = receive(fd, &m);
+        if (more && p->version) {
+                reply(fd, &m, 0, &version, sizeof(version));
+                more = receive(fd, &m);
+        }
+        if (more && p->raw)
+                (void) send(fd, p->raw, p->raw_len, MSG_NOSIGNAL);
+        else if (more && p->error)
+                reply(fd, &m, p->error, p->text, strlen(p->text) + 1);
+        (void) shutdown(fd, SHUT_RDWR);
+        return NULL;
+}
+
+void side_peer_start(struct side_peer *p, const struct side *f, int type) {
+        struct sockaddr_un sa = { .sun_family = AF_UNIX };
+
+        (void) snprintf(p->path, sizeof(p->path), "%s/socket", f->dir);
+        (void) snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", p->path);
+        p->fd = -1;
+        p->listen_fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+        assert_true(p->listen_fd >= 0);
+        assert_int_equal(bind(p->listen_fd, (const struct sockaddr *) &sa, sizeof(sa)), 0);
+        assert_int_equal(listen(p->listen_fd, 1), 0);
+        assert_int_equal(pthread_create(&p->thread, NULL, serve_one, p), 0);
+}
+
+void side_peer_stop(struct side_peer *p) {
+        /* Ends the wait for somebody to come, and for one to say more. */
+        (void) shutdown(p->listen_fd, SHUT_RDWR);
+        (void) shutdown(p->fd, SHUT_RDWR);
+        assert_int_equal(pthread_join(p->thread, NULL), 0);
+        close_fd(p->fd);
+        (void) close(p->listen_fd);
+        (void) unlink(p->path);
 }

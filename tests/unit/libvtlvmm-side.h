@@ -3,6 +3,7 @@
 
 /* What the tests of libvtlvmm have in common: a VM as a VMM has it, and no descriptor left. */
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -41,6 +42,24 @@ struct kvm_userspace_memory_region side_slot(uint64_t gpa, uint64_t size);
 struct vtlvmm *side_new(int kvm_fd, int vm_fd);
 void side_add_vcpu(struct side *f, int fd);
 void side_add_ram(struct side *f);
+
+/*
+ * Somebody who listens at a socket in the side's directory, and hangs up after the last answer. All
+ * but the listening happens in a thread.
+ */
+struct side_peer {
+        bool version;   /* answers the first message as vtld does */
+        uint32_t error; /* refuses the next message with it and @text */
+        const char *text;
+        const void *raw; /* or answers it with that */
+        size_t raw_len;
+        int listen_fd;
+        _Atomic int fd; /* the connection, -1 before */
+        pthread_t thread;
+        char path[64];
+};
+void side_peer_start(struct side_peer *p, const struct side *f, int type);
+void side_peer_stop(struct side_peer *p);
 
 /* @r is -@error, and vtlvmm_error() is one line that contains @text. */
 void side_failed(const struct vtlvmm *v, int r, int error, const char *text);

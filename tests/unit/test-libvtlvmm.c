@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "tests/unit/libvtlvmm-side.h"
@@ -224,10 +225,15 @@ static void test_attach_empty(void **state) {
 
 static void test_attach_not_kvm(void **state) {
         struct side *f = *state;
+        struct side_peer p = { .version = true };
+        int r;
 
         side_add_vcpu(f, f->null_fd);
         side_add_ram(f);
-        side_failed(f->v, vtlvmm_attach(f->v, "/nonexistent"), ENOTSUP, "KVM_CAP_");
+        side_peer_start(&p, f, SOCK_SEQPACKET);
+        r = vtlvmm_attach(f->v, p.path);
+        side_peer_stop(&p);
+        side_failed(f->v, r, ENOTSUP, "KVM_CAP_");
 }
 
 int main(void) {
