@@ -82,7 +82,7 @@ static int count_stop(struct counts *c, pid_t tid, int status, int *ret_signal) 
         *ret_signal = 0;
         if (sig == (SIGTRAP | 0x80))
                 return count_syscall(c, tid);
-        /* A new thread begins with SIGSTOP, which is ours, and clone() and exec() are told by SIGTRAP. */
+        /* A new thread's first SIGSTOP is ours; SIGTRAP tells of clone() and exec(). */
         if (status >> 16 == 0 && sig != SIGSTOP && sig != SIGTRAP)
                 *ret_signal = sig;
         return 0;

@@ -92,8 +92,8 @@ __asm__(".pushsection .text\n"
 /* clang-format on */
 
 /*
- * Time is the TSC's: reading the reference counter is a handoff to the engine. How fast it runs, the
- * reference counter tells when all is over.
+ * Time is the TSC's: reading the reference counter is a handoff to the engine. How fast the TSC
+ * runs, the reference counter tells when all is over.
  */
 static uint64_t started;
 
