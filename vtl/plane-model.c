@@ -549,7 +549,8 @@ static int protect_range(struct plane_model *m, unsigned plane, const struct pla
         return 0;
 }
 
-/* A range that splits the view into too many mappings changes nothing; those before it stay changed. */
+/* A range that splits the view into too many mappings changes nothing; those before it stay
+ * changed. */
 static int protect_within(struct plane_model *m, unsigned plane, const struct plane_range *range) {
         uint8_t *old;
         int r;

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * The plane backend without KVM: register files, RAM in a byte array, and views whose rights and overlay pages are
- * tracked page by page. It keeps the contract of plane.h the way KVM does (what KVM refuses is refused here), records
- * what it was asked for, and fails on demand. For unit tests and fuzzers, which play the guest and the VMM.
+ * The plane backend without KVM: register files, RAM in a byte array, and views whose rights and
+ * overlay pages are tracked page by page. It keeps the contract of plane.h the way KVM does (what
+ * KVM refuses is refused here), records what it was asked for, and fails on demand. For unit tests
+ * and fuzzers, which play the guest and the VMM.
  *
  * Nothing here is for use at the same time from two threads, but kick().
  */
@@ -21,12 +22,19 @@
 #define MODEL_INJECTIONS 16
 #define MODEL_REGIONS_MAX 4
 
-/* One plane of a VP. The control page holds the active one's general and system registers while an exit is served. */
+/* struct kvm_xsave without its open end */
+struct model_xsave {
+        uint32_t region[1024];
+};
+_Static_assert(sizeof(struct model_xsave) == sizeof(struct kvm_xsave), "as KVM_GET_XSAVE has it");
+
+/* One plane of a VP. The control page holds the active one's general and system registers while an
+ * exit is served. */
 struct model_vcpu {
         struct kvm_regs regs;
         struct kvm_sregs sregs;
         struct kvm_vcpu_events events;
-        struct kvm_xsave xsave;
+        struct model_xsave xsave;
         struct kvm_debugregs debugregs;
         struct kvm_xcrs xcrs;
         struct kvm_mp_state mp_state;
@@ -92,11 +100,11 @@ struct plane_model {
 
         /* What happened. */
         unsigned ops[_MODEL_OP_MAX];
-        unsigned
-                protected_overlays; /* pages of protect() that lay under an overlay: a mistake of the caller's */
+        unsigned protected_overlays; /* times that protect() hit an overlay: a caller's mistake */
         uint64_t protected_ranges;
 
-        /* Failing on demand: operation number @fail_at from now on (1 is the next one) answers @fail_with. */
+        /* Failing on demand: operation number @fail_at from now on (1 is the next one) answers
+         * @fail_with. */
         unsigned fail_at;
         int fail_with;
         bool failed;
@@ -130,7 +138,8 @@ struct plane_model *plane_model_free(struct plane_model *m);
 /**
  * plane_model_exit() - the active plane leaves the guest
  * @e: kind and what belongs to it; the plane is filled in
- * @length: bytes that the next entry adds to RIP to finish the instruction; 0 when KVM reports RIP behind it
+ * @length: bytes that the next entry adds to RIP to finish the instruction; 0 when KVM reports RIP
+ * behind it
  *
  * Registers and exit are in the control page then, as the library puts them there.
  */
@@ -140,7 +149,8 @@ void plane_model_exit(struct plane_model *m, unsigned vp, const struct vtl_exit 
 /**
  * plane_model_enter() - the active plane enters the guest after the engine has served the exit
  *
- * Applies changed registers, finishes what is pending with the data in ctl->action, and takes what was injected.
+ * Applies changed registers, finishes what is pending with the data in ctl->action, and takes what
+ * was injected.
  */
 void plane_model_enter(struct plane_model *m, unsigned vp);
 
@@ -149,16 +159,19 @@ static inline struct model_vcpu *plane_model_active(struct plane_model *m, unsig
         return &m->vps[vp].plane[m->vps[vp].active];
 }
 
-/* What a plane may do with a page through its view: HV_MAP_GPA_READABLE, _WRITABLE; 0 for what is not RAM. */
+/* What a plane may do with a page through its view: HV_MAP_GPA_READABLE, _WRITABLE; 0 for what is
+ * not RAM. */
 unsigned plane_model_rights(const struct plane_model *m, unsigned plane, uint64_t gpn);
 
-/* The guest reads or writes through its view. Return: 0, or -EFAULT with nothing done where the CPU would fault. */
+/* The guest reads or writes through its view. Return: 0, or -EFAULT with nothing done where the CPU
+ * would fault. */
 int plane_model_read(const struct plane_model *m, unsigned plane, uint64_t gpa, void *buf,
                      size_t len);
 int plane_model_write(const struct plane_model *m, unsigned plane, uint64_t gpa, const void *buf,
                       size_t len);
 
-/* Mappings that a plane's view consists of: runs of pages with equal rights and neighbouring memory. */
+/* Mappings that a plane's view consists of: runs of pages with equal rights and neighbouring
+ * memory. */
 size_t plane_model_mappings(const struct plane_model *m, unsigned plane);
 
 /* A plane's MSR, or NULL for one the model does not have. */

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * A partition on the model of planes, with the real table of hypercalls, and a guest in it that is nothing but its
- * exits: the functions here put registers where an instruction would have put them, hand the exit to the engine, and
- * do with its answer what libvtlvmm does. For the unit tests and the fuzzer of the engine; free of cmocka.
+ * A partition on the model of planes, with the real table of hypercalls, and a guest in it that is
+ * nothing but its exits: the functions here put registers where an instruction would have put them,
+ * hand the exit to the engine, and do with its answer what libvtlvmm does. For the unit tests and
+ * the fuzzer of the engine; free of cmocka.
  */
 
 #include <stdbool.h>
@@ -17,7 +18,8 @@
 #include "vtl/plane-model.h"
 #include "vtl/plane-remote.h"
 
-/* Guest memory: the tiny guest's (tests/unit/tiny-guest.h) at 0, identity mapped, and a second region far above. */
+/* Guest memory: the tiny guest's (tests/unit/tiny-guest.h) at 0, identity mapped, and a second
+ * region far above. */
 #define FX_RAM2 0x1000000ull
 #define FX_RAM2_SIZE 0x100000ull
 enum fx_layout {
@@ -54,11 +56,12 @@ struct fx {
         uint8_t *ram, *ram2, *control, *overlay;
         bool own_ram;
         bool rip_behind;
-        /* How an exit in the control page is served; vtl_engine_exit() unless a test says otherwise. */
+        /* How an exit in the control page is served; vtl_engine_exit() unless a test says
+         * otherwise. */
         int (*serve)(struct fx *f, unsigned vp);
 
         struct vtl_action action; /* to the last exit */
-        int error; /* of the first vtl_engine_exit() that failed; the guest stands still from then on */
+        int error; /* of the first vtl_engine_exit() that failed: the guest then stands still */
         unsigned events[_VTL_EVENT_MAX];
         struct fx_event last_event;
 };
@@ -66,7 +69,8 @@ struct fx {
 /* The memory of a guest as struct fx_options.ram wants it: TINY_SIZE bytes. */
 void fx_fill_ram(uint8_t *ram);
 
-/* Makes a guest: every VP in 64-bit mode at CPL 0 in VTL0. Aborts when the host is out of memory. */
+/* Makes a guest: every VP in 64-bit mode at CPL 0 in VTL0. Aborts when the host is out of memory.
+ * */
 void fx_init(struct fx *f, const struct fx_options *o);
 void fx_deinit(struct fx *f);
 
@@ -89,7 +93,8 @@ static inline unsigned fx_active(const struct fx *f, unsigned vp) {
 
 /**
  * fx_exit() - the active plane makes an exit and goes on as the engine says
- * @e: what exit; plane, CR8 and what says whether an interrupt can be taken are filled in from the vCPU
+ * @e: what exit; plane, CR8 and what says whether an interrupt can be taken are filled in from the
+ * vCPU
  * @length: of the instruction that made it, 0 when KVM has RIP behind it
  *
  * An instruction that has to be finished first is, and comes back as VTL_EXIT_KICK.
@@ -137,7 +142,8 @@ uint64_t fx_enable_vp(struct fx *f, unsigned vp, unsigned target);
 struct hv_initial_vp_context fx_context(unsigned target);
 uint64_t fx_modify(struct fx *f, unsigned vp, uint32_t mask, const uint64_t *gpns, unsigned n);
 uint64_t fx_protect_page(struct fx *f, unsigned vp, uint32_t mask, uint64_t gpn);
-/* One register; @input_vtl as in the header, @target a VP index. Return: the status, or FX_UD or FX_FAILED. */
+/* One register; @input_vtl as in the header, @target a VP index. Return: the status, or FX_UD or
+ * FX_FAILED. */
 uint64_t fx_get(struct fx *f, unsigned vp, uint32_t target, uint8_t input_vtl, uint32_t name,
                 union hv_register_value *ret);
 uint64_t fx_set(struct fx *f, unsigned vp, uint32_t target, uint8_t input_vtl, uint32_t name,
@@ -149,7 +155,8 @@ uint64_t fx_vtl_return(struct fx *f, unsigned vp, bool fast);
 /* The `out` at @offset of the page, with registers as they are. */
 uint64_t fx_out(struct fx *f, unsigned vp, unsigned port, unsigned offset);
 
-/* Both enabling calls from VTL0 of VP 0, then a VTL call; VTL1 of VP 0 is active afterwards. Aborts on failure. */
+/* Both enabling calls from VTL0 of VP 0, then a VTL call; VTL1 of VP 0 is active afterwards. Aborts
+ * on failure. */
 void fx_start_vtl1(struct fx *f);
 /* From VTL1: protection on, all pages open by default. */
 void fx_enable_protection(struct fx *f, unsigned vp);

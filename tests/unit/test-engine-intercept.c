@@ -569,7 +569,8 @@ static void test_fragments(void **state) {
         assert_int_equal(word(f, NEXT_PAGE), 0);
         assert_int_equal(word(f, NEXT_PAGE + 8), 0);
 
-        /* From the closed page to an open one: in order, so the open one's wait too. Then the closed is dropped. */
+        /* From the closed page to an open one: in order, so the open one's wait too. Then the
+         * closed is dropped. */
         protect(f, NEXT_PAGE, OPEN);
         protect(f, PAGE, RO);
         memset(f->ram + PAGE, 0, 2 * HV_PAGE_SIZE);

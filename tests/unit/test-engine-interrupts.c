@@ -252,7 +252,8 @@ static void test_flags(void **state) {
         assert_int_equal(f->error, 0);
 }
 
-/* The first that a VP ever sees of VTL1 may be an interrupt: it begins at the context (vsm.md 5.1). */
+/* The first that a VP ever sees of VTL1 may be an interrupt: it begins at the context (vsm.md 5.1).
+ * */
 static void test_first_entry(void **state) {
         struct fx *f = *state;
 
@@ -298,7 +299,8 @@ static void test_ipi(void **state) {
 
                         if (lapic_pending(&fx_vp(f, vp)->lapic) != (reached ? 0x50 : -1))
                                 fail_msg("row %zu, VP %u", i, vp);
-                        /* Who is not the sender is made to look, and cannot switch without the engine. */
+                        /* Who is not the sender is made to look, and cannot switch without the
+                         * engine. */
                         assert_int_equal(f->model->vps[vp].kicks, reached && vp != 0);
                         if (reached && vp != 0) {
                                 assert_int_equal(fx_ctl(f, vp)->switchable, 0);

@@ -435,7 +435,7 @@ static void test_partition_config(void **state) {
                 uint64_t value, status;
         } off[] = {
                 { 0x3e, 0 }, { 0x00, 0 }, { 0x1e, 0 }, { 0x20, 0 },
-                { 0x40, HV_STATUS_INVALID_REGISTER_VALUE }, /* DenyLowerVtlStartup: the capability is 0 */
+                { 0x40, HV_STATUS_INVALID_REGISTER_VALUE }, /* DenyLowerVtlStartup */
                 { 0x80, HV_STATUS_INVALID_REGISTER_VALUE },
                 { 0x1000, HV_STATUS_INVALID_REGISTER_VALUE },
                 { 1ull << 63, HV_STATUS_INVALID_REGISTER_VALUE },
@@ -588,7 +588,8 @@ static void test_shared_registers(void **state) {
         assert_int_equal(fx_cpu(f, 0)->xsave.region[40 + 3 * 4], 0x7777);
 }
 
-/* RIP of VTL0 is that of its next instruction, also where the host has not yet finished the last. */
+/* RIP of VTL0 is that of its next instruction, also where the host has not yet finished the last.
+ * */
 static void check_rip_of_vtl0(bool rip_behind) {
         union hv_register_value v;
         struct fx f;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Moving between the levels, vsm.md section 6: preconditions, what crosses, entry reasons, the assist page. */
+/* Moving between the levels, vsm.md section 6: preconditions, what crosses, entry reasons, the
+ * assist page. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -317,7 +318,8 @@ static void test_preconditions(void **state) {
         }
 }
 
-/* The library may use the same rules by itself: they must agree, but for the state of the levels. */
+/* The library may use the same rules by itself: they must agree, but for the state of the levels.
+ * */
 static void test_rules_of_the_hot_path(void **state) {
         for (size_t i = 0; i < ARRAY_SIZE(ud_rows); i++) {
                 const struct ud_row *row = &ud_rows[i];
@@ -405,7 +407,8 @@ static void test_nonfast_return(void **state) {
         assert_int_equal(fx_cpu(f, 0)->regs.rax, 0x0807060504030201);
         assert_int_equal(fx_cpu(f, 0)->regs.rcx, 0x1817161514131211);
 
-        /* 32-bit VTL1: EAX and ECX in the first field, EDX in the second; zero-extended as a CPU would */
+        /* 32-bit VTL1: EAX and ECX in the first field, EDX in the second; zero-extended as a CPU
+         * would */
         assert_int_equal(fx_vtl_call(f, 0), 0);
         set_mode(fx_cpu(f, 0), COMPAT);
         fx_cpu(f, 0)->regs.rax = HVCALL_VTL_RETURN;
@@ -466,7 +469,8 @@ static void test_entry_reasons(void **state) {
         assert_int_equal(fx_ctl(f, 0)->suspended_vtls, 0);
 }
 
-/* An interrupt that VTL1 did not take before it returned: VTL1 is entered again at once (vsm.md 6.3, 8). */
+/* An interrupt that VTL1 did not take before it returned: VTL1 is entered again at once (vsm.md
+ * 6.3, 8). */
 static void test_return_race(void **state) {
         struct fx *f = *state;
 
@@ -638,7 +642,8 @@ static void test_switchable(void **state) {
         assert_int_equal(ctl->switchable, 1);
 }
 
-/* What one VP's VTL1 leaves with another VP must be seen by the engine there, not skipped by the library. */
+/* What one VP's VTL1 leaves with another VP must be seen by the engine there, not skipped by the
+ * library. */
 static void test_switchable_of_another_vp(void **state) {
         static const struct {
                 uint32_t name;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The engine on the model of planes: who may enable VTL1 and how often (vsm.md 3.2, 3.4), masks (3.1), and moving
- * between the levels (section 6).
+ * The engine on the model of planes: who may enable VTL1 and how often (vsm.md 3.2, 3.4), masks
+ * (3.1), and moving between the levels (section 6).
  */
 
 #include <setjmp.h>
@@ -193,7 +193,8 @@ static void test_context(void **state) {
                   HV_STATUS_INVALID_REGISTER_VALUE },
                 { offsetof(struct hv_initial_vp_context, efer), 1ull << 63,
                   HV_STATUS_INVALID_REGISTER_VALUE },
-                /* LMA follows from LME and PG, PAT keeps its reset value for 0, ET is always set (vsm.md 5.2). */
+                /* LMA follows from LME and PG, PAT keeps its reset value for 0, ET is always set
+                 * (vsm.md 5.2). */
                 { offsetof(struct hv_initial_vp_context, efer), 0x901, HV_STATUS_SUCCESS },
         };
         struct fx *f = *state;
@@ -310,7 +311,8 @@ static void test_modify_list(void **state) {
         for (unsigned i = 0; i < 4; i++)
                 assert_int_equal(plane_model_rights(f->model, 0, list[i]), 3);
 
-        /* 510 single pages: more ranges than go into one operation; then the pages between, which are merged again */
+        /* 510 single pages: more ranges than go into one operation; then the pages between, which
+         * are merged again */
         for (unsigned i = 0; i < 60; i++)
                 list[i] = FREE_GPN + 2 * i;
         for (unsigned i = 60; i < 180; i++)
@@ -333,7 +335,8 @@ static void test_modify_list(void **state) {
         assert_int_equal(plane_model_rights(f->model, 0, FREE_GPN), 0);
 }
 
-/* When the host has no mappings left, nothing has changed (INSUFFICIENT_MEMORY), and opening still works. */
+/* When the host has no mappings left, nothing has changed (INSUFFICIENT_MEMORY), and opening still
+ * works. */
 static void test_modify_budget(void **state) {
         struct fx *f = *state;
         uint64_t list[40];

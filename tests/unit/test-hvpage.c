@@ -80,8 +80,8 @@ static void test_entries(void **state) {
                         assert_int_equal(port,
                                          is_return ? HVPAGE_PORT_VTL_RETURN : HVPAGE_PORT_VTL_CALL);
                         assert_int_equal(hvpage_out_offset(port, 0x12345000 + at), at);
-                        /* vsm.md 2.1, 6.1: control in RCX or EDX:EAX, the input that the caller passed in RCX or
-                         * EAX, in RAX or ECX */
+                        /* vsm.md 2.1, 6.1: the control in RCX or EDX:EAX; what the caller passed
+                         * in RCX or EAX is the input, in RAX or ECX */
                         assert_int_equal(long_mode ? r.rcx : r.rax, is_return ? 0x12 : 0x11);
                         assert_int_equal(long_mode ? r.rax : r.rcx, long_mode ? 0x66 : 0x55);
                         assert_int_equal(r.rdx, 0x77);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Overlay pages (vsm.md 8.4, 8.9): each VTL's own, over RAM that stays as it is, beside the rights of VTL0. */
+/* Overlay pages (vsm.md 8.4, 8.9): each VTL's own, over RAM that stays as it is, beside the rights
+ * of VTL0. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -154,7 +155,8 @@ static void test_two_vtls(void **state) {
         }
 }
 
-/* VTL0 may not cover what VTL1 closed, and VTL1 cannot close what VTL0 has covered (vsm.md 3.1, 8.4). */
+/* VTL0 may not cover what VTL1 closed, and VTL1 cannot close what VTL0 has covered (vsm.md 3.1,
+ * 8.4). */
 static void test_rights(void **state) {
         static const uint32_t masks[] = { 0, 1, 0xd };
         struct fx *f = *state;
@@ -251,7 +253,8 @@ static void test_all(void **state) {
                         assert_int_equal(fx_wrmsr(&f, vp, page_msrs[i], 0), 0);
                 }
         assert_int_equal(f.p->n_overlays[0], 2);
-        /* Two regions; in the middle of one, two pages that are no neighbours in the overlay memory */
+        /* Two regions; in the middle of one, two pages that are no neighbours in the overlay memory
+         * */
         assert_int_equal(plane_model_mappings(f.model, 0), 2 + 3);
         fx_deinit(&f);
 }

@@ -1,0 +1,648 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Fuzz target for the engine: a guest of two VPs that does whatever the input says, exit after
+ * exit, on the model of planes. Two kinds of guest:
+ *
+ *   hostile VTL0   VTL1 has closed two pages and handles its intercepts honestly. VTL0 never gets
+ *                  at the pages, nor at what VTL1 keeps in its registers.
+ *   anything goes  both levels follow the input. What the engine thinks of the rights of every page
+ *                  is what the views have.
+ *
+ * In both, no guest makes the engine fail (but by faulting for ever without a reason), unless the
+ * input says that the host fails or sends impossible exits.
+ *
+ * Input: struct seed, then struct step after struct step. tests/fuzz/make-corpus-engine.py writes
+ * the first corpus.
+ */
+
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "tests/unit/engine-fixture.h"
+#include "tests/unit/tiny-guest.h"
+#include "util/util.h"
+#include "vtl/hvpage.h"
+#include "vtl/memory.h"
+
+struct seed {
+        uint8_t flags; /* SEED_* */
+} __attribute__((packed));
+
+#define SEED_HOSTILE 0x01u
+#define SEED_RIP_BEHIND 0x02u
+#define SEED_REFUSE 0x04u
+#define SEED_VTL1 0x08u /* anything goes: VTL1 is running already */
+
+struct step {
+        uint8_t kind; /* enum step_kind; STEP_VP1: done by VP 1 */
+        uint8_t arg;
+        uint16_t where;
+        uint64_t value;
+} __attribute__((packed));
+_Static_assert(sizeof(struct step) == 12, "the corpus is made of these");
+
+#define STEP_VP1 0x80u
+#define STEPS_MAX 128
+
+enum step_kind {
+        STEP_REGISTER,
+        STEP_MODE,
+        STEP_WRITE,
+        STEP_CODE,
+        STEP_OUT,
+        STEP_CALL,
+        STEP_FAST,
+        STEP_RDMSR,
+        STEP_WRMSR,
+        STEP_LOAD,
+        STEP_STORE,
+        STEP_FAULT,
+        STEP_KICK,
+        STEP_WINDOW,
+        STEP_HALT,
+        STEP_CR8,
+        STEP_VTL_CALL,
+        STEP_VTL_RETURN,
+        STEP_EVENT,
+        STEP_ENABLE,
+        STEP_MODIFY,
+        STEP_GET,
+        STEP_SET,
+        STEP_KICKED,
+        STEP_BAD_EXIT,
+        STEP_FAILURE,
+        _STEP_MAX,
+};
+
+/* VTL1's pages: one closed, one read-only */
+#define CLOSED 0x180000ull
+#define READ_ONLY 0x182000ull
+#define VECTOR 0x60
+
+/* What VTL0 must never see: the low byte says which one it is. */
+#define SECRET 0x00005ec7e7c0de00ull
+
+/* The comparisons of the checks are not for the fuzzer to learn from. */
+#ifdef __clang__
+#define NO_COVERAGE __attribute__((no_sanitize("coverage")))
+#else
+#define NO_COVERAGE
+#endif
+
+#define MUST(cond)                                                                           \
+        do {                                                                                 \
+                if (!(cond)) {                                                               \
+                        fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #cond); \
+                        abort();                                                             \
+                }                                                                            \
+        } while (0)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct run {
+        struct fx f;
+        bool hostile;
+        bool provoked; /* the host failed */
+};
+
+/* ---- Secrets ---- */
+
+NO_COVERAGE static bool is_secret(uint64_t v) {
+        return v >> 8 == SECRET >> 8;
+}
+
+/* VTL0 does not make them up either. */
+NO_COVERAGE static uint64_t harmless(uint64_t v) {
+        return is_secret(v) ? 0 : v;
+}
+
+static const uint8_t *closed_page(void) {
+        static uint64_t page[HV_PAGE_SIZE / 8];
+
+        if (page[0] != SECRET)
+                for (unsigned i = 0; i < ARRAY_SIZE(page); i++)
+                        page[i] = SECRET;
+        return (const uint8_t *) page;
+}
+
+static void hide_secrets(struct fx *f) {
+        struct model_vcpu *c = fx_plane(f, 0, 1);
+        static const uint32_t msrs[] = { 0x174,      0x175,      0x176,      0xc0000081,
+                                         0xc0000082, 0xc0000083, 0xc0000102, 0xc0000103 };
+
+        memcpy(f->ram + CLOSED, closed_page(), HV_PAGE_SIZE);
+        memset(f->ram + READ_ONLY, 0x77, HV_PAGE_SIZE);
+        c->regs.rsp = SECRET | 1;
+        c->sregs.fs.base = SECRET | 2;
+        c->sregs.gs.base = SECRET | 3;
+        c->sregs.idt.base = SECRET | 4;
+        c->sregs.gdt.base = SECRET | 5;
+        for (unsigned i = 0; i < ARRAY_SIZE(msrs); i++)
+                plane_model_msr(c, msrs[i])->value = SECRET | (0x10 + i);
+}
+
+NO_COVERAGE static void check_registers(const struct model_vcpu *c) {
+        const __u64 *gpr = (const __u64 *) &c->regs;
+        const uint64_t *fpu = (const uint64_t *) (const void *) &c->xsave;
+        const uint64_t others[] = { c->sregs.cr2,     c->sregs.cr3,      c->sregs.fs.base,
+                                    c->sregs.gs.base, c->sregs.idt.base, c->sregs.gdt.base };
+
+        for (unsigned i = 0; i < 18; i++) /* RIP and RFLAGS too */
+                MUST(!is_secret(gpr[i]));
+        for (unsigned i = 20; i < 52; i++)
+                MUST(!is_secret(fpu[i]));
+        for (unsigned i = 0; i < ARRAY_SIZE(others); i++)
+                MUST(!is_secret(others[i]));
+        for (unsigned i = 0; i < 4; i++)
+                MUST(!is_secret(c->debugregs.db[i]));
+        for (unsigned i = 0; i < MODEL_MSRS; i++)
+                MUST(!is_secret(c->msrs[i].value));
+}
+
+NO_COVERAGE static void check_page(const uint8_t *page) {
+        for (unsigned i = 0; i < HV_PAGE_SIZE; i += 8) {
+                uint64_t v;
+
+                memcpy(&v, page + i, 8);
+                MUST(!is_secret(v));
+        }
+}
+
+/*
+ * Which pages of the private mapping have been written: present, and no longer the file's. All,
+ * when the kernel does not tell.
+ */
+static void written_pages(const uint8_t *ram, bool ret[TINY_PAGES]) {
+        static int fd = -1;
+        uint64_t entries[TINY_PAGES];
+        off_t at = (off_t) ((uintptr_t) ram / HV_PAGE_SIZE * sizeof(entries[0]));
+
+        if (fd < 0)
+                fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+        if (pread(fd, entries, sizeof(entries), at) != (ssize_t) sizeof(entries))
+                memset(entries, 0xff, sizeof(entries));
+        for (unsigned i = 0; i < TINY_PAGES; i++)
+                ret[i] =
+                        entries[i] == UINT64_MAX || ((entries[i] >> 62) && !(entries[i] >> 61 & 1));
+}
+
+static void check_memory(const struct fx *f) {
+        bool written[TINY_PAGES];
+
+        written_pages(f->ram, written);
+        for (unsigned i = 0; i < TINY_PAGES; i++)
+                if (written[i] && i != CLOSED >> HV_PAGE_SHIFT)
+                        check_page(f->ram + (size_t) i * HV_PAGE_SIZE);
+        for (uint32_t page = 0; page < vtl_overlay_pages(2); page += 2) /* even ones are VTL0's */
+                check_page(f->overlay + (size_t) page * HV_PAGE_SIZE);
+}
+
+static void check_closed(const struct fx *f) {
+        MUST(plane_model_rights(f->model, 0, CLOSED >> HV_PAGE_SHIFT) == 0);
+        MUST(plane_model_rights(f->model, 0, READ_ONLY >> HV_PAGE_SHIFT) == HV_MAP_GPA_READABLE);
+        MUST(!(vtl_memory_rights(f->p, 0, CLOSED >> HV_PAGE_SHIFT) &
+               (HV_MAP_GPA_READABLE | HV_MAP_GPA_WRITABLE)));
+        MUST(!(vtl_memory_rights(f->p, 0, READ_ONLY >> HV_PAGE_SHIFT) & HV_MAP_GPA_WRITABLE));
+        MUST(memcmp(f->ram + CLOSED, closed_page(), HV_PAGE_SIZE) == 0);
+        MUST(f->ram[READ_ONLY] == 0x77);
+        MUST(memcmp(f->ram + READ_ONLY, f->ram + READ_ONLY + 1, HV_PAGE_SIZE - 1) == 0);
+}
+
+/* Views and engine agree on every page. */
+static void check_views(const struct fx *f) {
+        for (size_t r = 0; r < f->model->n_regions; r++)
+                for (uint64_t i = 0; i < f->model->regions[r].size >> HV_PAGE_SHIFT; i++)
+                        for (unsigned plane = 0; plane < PLANE_MAX; plane++) {
+                                uint64_t gpn = (f->model->regions[r].gpa >> HV_PAGE_SHIFT) + i;
+                                unsigned want = vtl_memory_rights(f->p, plane, gpn) &
+                                                (HV_MAP_GPA_READABLE | HV_MAP_GPA_WRITABLE);
+
+                                MUST(plane_model_rights(f->model, plane, gpn) == want);
+                        }
+}
+
+/* ---- Steps ---- */
+
+static const uint16_t codes[] = {
+        HVCALL_MODIFY_VTL_PROTECTION_MASK,
+        HVCALL_ENABLE_PARTITION_VTL,
+        HVCALL_ENABLE_VP_VTL,
+        HVCALL_VTL_CALL,
+        HVCALL_VTL_RETURN,
+        HVCALL_GET_VP_REGISTERS,
+        HVCALL_SET_VP_REGISTERS,
+        HVCALL_GET_VP_INDEX_FROM_APIC_ID,
+        HVCALL_EXT_QUERY_CAPABILITIES,
+        0x0002,
+};
+
+static const uint32_t msr_numbers[] = {
+        HV_MSR_GUEST_OS_ID,
+        HV_MSR_HYPERCALL,
+        HV_MSR_VP_INDEX,
+        HV_MSR_TIME_REF_COUNT,
+        HV_MSR_REFERENCE_TSC,
+        HV_MSR_TSC_FREQUENCY,
+        HV_MSR_APIC_FREQUENCY,
+        HV_MSR_EOI,
+        HV_MSR_ICR,
+        HV_MSR_TPR,
+        HV_MSR_VP_ASSIST_PAGE,
+        HV_MSR_SCONTROL,
+        HV_MSR_SVERSION,
+        HV_MSR_SIEFP,
+        HV_MSR_SIMP,
+        HV_MSR_EOM,
+        HV_MSR_SINT0,
+        HV_MSR_SINT15,
+        LAPIC_MSR_BASE,
+        0x808,
+        0x80b,
+        0x830,
+        0x83f,
+        0x80f,
+};
+
+static const uint32_t names[] = {
+        HV_REGISTER_PENDING_EVENT0,
+        HV_X64_REGISTER_RAX,
+        HV_X64_REGISTER_RSP,
+        HV_X64_REGISTER_RIP,
+        HV_X64_REGISTER_RFLAGS,
+        HV_X64_REGISTER_XMM0,
+        HV_X64_REGISTER_CR0,
+        HV_X64_REGISTER_CR2,
+        HV_X64_REGISTER_CR3,
+        HV_X64_REGISTER_CR4,
+        HV_X64_REGISTER_CR8,
+        HV_X64_REGISTER_XFEM,
+        HV_X64_REGISTER_DR0,
+        HV_X64_REGISTER_DR7,
+        HV_X64_REGISTER_CS,
+        HV_X64_REGISTER_GS,
+        HV_X64_REGISTER_TR,
+        HV_X64_REGISTER_IDTR,
+        HV_X64_REGISTER_EFER,
+        HV_X64_REGISTER_KERNEL_GS_BASE,
+        HV_X64_REGISTER_APIC_BASE,
+        HV_X64_REGISTER_PAT,
+        HV_X64_REGISTER_LSTAR,
+        HV_REGISTER_VP_ASSIST_PAGE,
+        HV_REGISTER_SINT0,
+        HV_REGISTER_SIPP,
+        HV_REGISTER_VSM_VP_STATUS,
+        HV_REGISTER_VSM_VINA,
+        HV_REGISTER_VSM_PARTITION_CONFIG,
+        HV_REGISTER_VSM_VP_SECURE_CONFIG_VTL0,
+        HV_REGISTER_CR_INTERCEPT_CONTROL,
+        HV_REGISTER_CR_INTERCEPT_CR0_MASK,
+};
+
+static const struct {
+        unsigned port, offset;
+} outs[] = {
+        { HVPAGE_PORT_HYPERCALL, FX_OUT_HYPERCALL }, { HVPAGE_PORT_VTL_CALL, FX_OUT_CALL32 },
+        { HVPAGE_PORT_VTL_CALL, FX_OUT_CALL64 },     { HVPAGE_PORT_VTL_RETURN, FX_OUT_RETURN32 },
+        { HVPAGE_PORT_VTL_RETURN, FX_OUT_RETURN64 },
+};
+
+static void set_register(struct fx *f, unsigned vp, const struct step *s) {
+        __u64 *const regs = (__u64 *) &fx_cpu(f, vp)->regs;
+
+        regs[s->arg % 18] = harmless(s->value); /* the last two are RIP and RFLAGS */
+}
+
+/* The mode of the active level, within what a CPU can be in */
+static void set_mode(struct fx *f, unsigned vp, const struct step *s) {
+        struct kvm_sregs *r = &fx_cpu(f, vp)->sregs;
+
+        switch (s->arg % 6) {
+        case 0:
+                r->cs = tiny_segment(TINY_CS64, 0xb, true, false, 0);
+                r->ss.dpl = 0;
+                break;
+        case 1:
+                r->cs.dpl = r->ss.dpl = s->value & 3;
+                break;
+        case 2:
+                r->cs.l = 0;
+                r->cs.db = s->value & 1;
+                break;
+        case 3:
+                r->cr3 = s->value % TINY_SIZE;
+                break;
+        case 4: /* real mode */
+                r->cr0 = 0x10;
+                r->efer = 0;
+                r->cs.l = 0;
+                break;
+        default:
+                r->ds.base = r->es.base = s->value % TINY_SIZE;
+                break;
+        }
+}
+
+static uint64_t place(const struct step *s) {
+        uint64_t page = s->where == UINT16_MAX ? LAPIC_BASE_RESET >> HV_PAGE_SHIFT : s->where;
+
+        return page << HV_PAGE_SHIFT | s->value >> 52;
+}
+
+static void call(struct run *run, unsigned vp, const struct step *s) {
+        uint64_t code = codes[s->arg % ARRAY_SIZE(codes)];
+
+        (void) fx_hypercall(&run->f, vp, (s->value & ~0xffffull) | code, FX_INPUT + s->where,
+                            FX_OUTPUT);
+}
+
+static void fast(struct run *run, unsigned vp, const struct step *s) {
+        uint64_t control = codes[s->arg % ARRAY_SIZE(codes)] | HV_CONTROL_FAST;
+
+        control |= (uint64_t) (s->where & 0xf) << HV_CONTROL_REP_COUNT_SHIFT;
+        control |= (uint64_t) (s->where >> 4 & 0xf) << HV_CONTROL_REP_START_SHIFT;
+        (void) fx_hypercall(&run->f, vp, control,
+                            s->where & 0x100 ? HV_PARTITION_ID_SELF : harmless(s->value),
+                            harmless(s->value));
+}
+
+static void emulated(struct run *run, unsigned vp, const struct step *s, bool is_write) {
+        bool secret = place(s) >> HV_PAGE_SHIFT == CLOSED >> HV_PAGE_SHIFT;
+        struct fx *f = &run->f;
+        uint64_t data;
+
+        if (is_write) {
+                (void) fx_store(f, vp, place(s), s->arg % 8 + 1u, harmless(s->value));
+                return;
+        }
+        (void) fx_load(f, vp, place(s), s->arg % 8 + 1u, &data);
+        if (run->hostile && secret && !f->error)
+                MUST(data == 0);
+}
+
+static uint32_t msr_of(const struct step *s) {
+        return s->arg & 0x80 ? (uint32_t) HV_MSR_FIRST + s->where % 0x120u
+                             : msr_numbers[s->arg % ARRAY_SIZE(msr_numbers)];
+}
+
+static void bad_exit(struct run *run, unsigned vp, const struct step *s) {
+        struct vtl_exit e = { .kind = s->arg % (_VTL_EXIT_MAX + 2),
+                              .plane = s->where % 4,
+                              .gpa = s->value,
+                              .len = s->where >> 4,
+                              .is_write = s->value & 1,
+                              .msr = (uint32_t) s->value,
+                              .port = s->where >> 8,
+                              .data = s->value,
+                              .cr8 = (uint8_t) s->value };
+
+        run->provoked = true;
+        (void) fx_serve(&run->f, vp, &e);
+}
+
+static void enable(struct fx *f, unsigned vp, const struct step *s) {
+        switch (s->arg % 4) {
+        case 0:
+                (void) fx_enable_partition(f, vp);
+                break;
+        case 1:
+                (void) fx_enable_vp(f, vp, s->where % 3);
+                break;
+        case 2:
+                (void) fx_set(f, vp, HV_VP_INDEX_SELF, 0, HV_REGISTER_VSM_PARTITION_CONFIG,
+                              s->value);
+                break;
+        default:
+                (void) fx_store(f, vp, LAPIC_BASE_RESET + 0xf0, 4, 0x1ff);
+                break;
+        }
+}
+
+/* The VTL that is named, and the VP: 0 and 1 exist, 2 does not. */
+static void get_or_set(struct fx *f, unsigned vp, const struct step *s, bool set) {
+        uint32_t name = names[s->arg % ARRAY_SIZE(names)], target = s->where >> 8 & 3;
+        union hv_register_value v;
+
+        if (target == 3)
+                target = HV_VP_INDEX_SELF;
+        if (set)
+                (void) fx_set(f, vp, target, (uint8_t) s->where, name, harmless(s->value));
+        else
+                (void) fx_get(f, vp, target, (uint8_t) s->where, name, &v);
+}
+
+static void write_memory(struct fx *f, unsigned vp, uint64_t gpa, uint64_t value) {
+        (void) plane_model_write(f->model, fx_active(f, vp), gpa, &value, sizeof(value));
+}
+
+/* What the active level of a VP does */
+static void do_step(struct run *run, unsigned vp, const struct step *s) {
+        struct fx *f = &run->f;
+        bool vtl1 = fx_active(f, vp) == 1;
+        uint64_t value;
+
+        switch ((enum step_kind)((s->kind & ~STEP_VP1) % _STEP_MAX)) {
+        case STEP_REGISTER:
+                set_register(f, vp, s);
+                break;
+        case STEP_MODE:
+                set_mode(f, vp, s);
+                break;
+        case STEP_WRITE:
+                write_memory(f, vp, ((uint64_t) s->where << HV_PAGE_SHIFT) + s->arg * 8u,
+                             harmless(s->value));
+                break;
+        case STEP_CODE:
+                write_memory(f, vp, TINY_CODE, harmless(s->value));
+                fx_cpu(f, vp)->regs.rip = TINY_CODE;
+                break;
+        case STEP_OUT:
+                (void) fx_out(f, vp, outs[s->arg % ARRAY_SIZE(outs)].port,
+                              outs[s->arg % ARRAY_SIZE(outs)].offset);
+                break;
+        case STEP_CALL:
+                call(run, vp, s);
+                break;
+        case STEP_FAST:
+                fast(run, vp, s);
+                break;
+        case STEP_RDMSR:
+                (void) fx_rdmsr(f, vp, msr_of(s), &value);
+                break;
+        case STEP_WRMSR:
+                (void) fx_wrmsr(f, vp, msr_of(s), harmless(s->value));
+                break;
+        case STEP_LOAD:
+                emulated(run, vp, s, false);
+                break;
+        case STEP_STORE:
+                emulated(run, vp, s, true);
+                break;
+        case STEP_FAULT:
+                (void) fx_fault(f, vp);
+                break;
+        case STEP_KICK:
+                (void) fx_kick(f, vp);
+                break;
+        case STEP_WINDOW:
+                if (vtl1)
+                        (void) fx_irq_window(f, vp);
+                break;
+        case STEP_HALT:
+                if (vtl1)
+                        (void) fx_halt(f, vp);
+                break;
+        case STEP_CR8:
+                fx_cpu(f, vp)->cr8 = s->arg & 0xf;
+                if (vtl1)
+                        (void) fx_exit(f, vp, &(struct vtl_exit){ .kind = VTL_EXIT_TPR }, 0);
+                break;
+        case STEP_VTL_CALL:
+                (void) fx_vtl_call(f, vp);
+                break;
+        case STEP_VTL_RETURN:
+                (void) fx_vtl_return(f, vp, s->arg & 1);
+                break;
+        case STEP_EVENT:
+                fx_cpu(f, vp)->events.interrupt.injected = 1;
+                fx_cpu(f, vp)->events.interrupt.nr = s->arg;
+                break;
+        case STEP_ENABLE:
+                enable(f, vp, s);
+                break;
+        case STEP_MODIFY:
+                (void) fx_protect_page(f, vp, (uint32_t) s->value, s->where);
+                break;
+        case STEP_GET:
+                get_or_set(f, vp, s, false);
+                break;
+        case STEP_SET:
+                get_or_set(f, vp, s, true);
+                break;
+        case STEP_KICKED:
+                fx_ctl(f, vp)->kicked = s->arg & 1;
+                break;
+        case STEP_BAD_EXIT:
+                bad_exit(run, vp, s);
+                break;
+        case STEP_FAILURE:
+                f->model->fail_at = s->arg;
+                f->model->fail_with = s->where & 1 ? -ENOMEM : s->where & 2 ? -EINVAL : -EIO;
+                run->provoked = run->provoked || s->arg > 0;
+                break;
+        case _STEP_MAX:
+                break;
+        }
+}
+
+/*
+ * An honest VTL1: takes its interrupt, looks at VTL0, changes the rights of another page, empties
+ * the slot and returns.
+ */
+static void handle_in_vtl1(struct fx *f, unsigned vp, const struct step *s) {
+        static const uint32_t masks[] = { 0, 1, 3, 0xd, 0xf };
+        uint64_t gpn = s->where % (TINY_SIZE / HV_PAGE_SIZE);
+        union hv_register_value v;
+
+        fx_cpu(f, vp)->regs.rflags |= 0x200;
+        (void) fx_irq_window(f, vp);
+        fx_cpu(f, vp)->regs.rflags &= ~0x200ull;
+        (void) fx_wrmsr(f, vp, HV_MSR_EOI, 0);
+        (void) fx_get(f, vp, HV_VP_INDEX_SELF, 0x10, HV_X64_REGISTER_RIP, &v);
+        if (s->arg & 2 && gpn != CLOSED >> HV_PAGE_SHIFT && gpn != READ_ONLY >> HV_PAGE_SHIFT)
+                (void) fx_protect_page(f, vp, masks[s->arg % ARRAY_SIZE(masks)], gpn);
+        memset(f->overlay + (size_t) vtl_overlay_page(VTL_OVERLAY_SIMP, vp, 1) * HV_PAGE_SIZE, 0,
+               4);
+        (void) fx_vtl_return(f, vp, s->arg & 1);
+}
+
+/* ---- One input ---- */
+
+/* The guest's memory: pages that an input wrote are thrown away after it. */
+static uint8_t *fresh_ram(void) {
+        static uint8_t *ram;
+
+        if (!ram) {
+                uint8_t *filled = malloc(TINY_SIZE);
+                int fd = memfd_create("fuzz-engine", MFD_CLOEXEC);
+
+                MUST(filled && fd >= 0);
+                fx_fill_ram(filled);
+                MUST(write(fd, filled, TINY_SIZE) == TINY_SIZE);
+                ram = mmap(NULL, TINY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+                MUST(ram != MAP_FAILED);
+                (void) close(fd);
+                free(filled);
+        }
+        MUST(madvise(ram, TINY_SIZE, MADV_DONTNEED) == 0);
+        return ram;
+}
+
+static void start(struct run *run, unsigned flags) {
+        struct fx *f = &run->f;
+
+        run->hostile = flags & SEED_HOSTILE;
+        fx_init(f, &(struct fx_options){ .vps = 2,
+                                         .rip_behind = flags & SEED_RIP_BEHIND,
+                                         .ram = fresh_ram(),
+                                         .refuse = !run->hostile && flags & SEED_REFUSE,
+                                         .tsc_khz = 1000000 });
+        if (run->hostile) {
+                fx_start_vtl1(f);
+                fx_enable_intercepts(f, 0, VECTOR);
+                fx_enable_protection(f, 0);
+                hide_secrets(f);
+                MUST(fx_protect_page(f, 0, 0, CLOSED >> HV_PAGE_SHIFT) == FX_RESULT(0, 1));
+                MUST(fx_protect_page(f, 0, 1, READ_ONLY >> HV_PAGE_SHIFT) == FX_RESULT(0, 1));
+                MUST(fx_vtl_return(f, 0, true) == 0);
+        } else if (flags & SEED_VTL1 && !(flags & SEED_REFUSE))
+                fx_start_vtl1(f);
+}
+
+static void take_step(struct run *run, const struct step *s) {
+        unsigned vp = s->kind & STEP_VP1 ? 1 : 0;
+        struct fx *f = &run->f;
+
+        if (!run->hostile) {
+                do_step(run, vp, s);
+                return;
+        }
+        if (fx_active(f, vp) == 1)
+                handle_in_vtl1(f, vp, s);
+        else
+                do_step(run, vp, s);
+        check_closed(f);
+        for (unsigned i = 0; i < 2; i++)
+                if (fx_active(f, i) == 0)
+                        check_registers(fx_cpu(f, i));
+        MUST(!is_secret(f->action.data));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+        struct run run = { 0 };
+        unsigned n = 0;
+
+        if (size < sizeof(struct seed))
+                return 0;
+        start(&run, data[0]);
+        for (size_t at = sizeof(struct seed);
+             at + sizeof(struct step) <= size && n < STEPS_MAX && !run.f.error;
+             at += sizeof(struct step), n++) {
+                struct step s;
+
+                memcpy(&s, data + at, sizeof(s));
+                take_step(&run, &s);
+                MUST(run.f.error == 0 || run.f.error == -ENOTRECOVERABLE || run.provoked);
+                MUST(run.f.model->protected_overlays == 0);
+        }
+        if (run.hostile)
+                check_memory(&run.f);
+        if (!run.provoked)
+                check_views(&run.f);
+        fx_deinit(&run.f);
+        return 0;
+}

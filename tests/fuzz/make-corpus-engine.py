@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Writes the first corpus of fuzz-engine: a passage of each kind, honest and hostile.
+
+usage: make-corpus-engine.py DIRECTORY
+
+The layout is struct seed and struct step of fuzz-engine.c.
+"""
+
+import pathlib
+import struct
+import sys
+
+(REGISTER, MODE, WRITE, CODE, OUT, CALL, FAST, RDMSR, WRMSR, LOAD, STORE, FAULT, KICK, WINDOW,
+ HALT, CR8, VTL_CALL, VTL_RETURN, EVENT, ENABLE, MODIFY, GET, SET, KICKED, BAD_EXIT,
+ FAILURE) = range(26)
+VP1 = 0x80
+HOSTILE, BEHIND, REFUSE, VTL1 = 1, 2, 4, 8
+
+# Positions in the tables of fuzz-engine.c
+C_MODIFY, C_PARTITION, C_VP, C_CALL, C_RETURN, C_GET, C_SET, C_APIC, C_EXT, C_NONE = range(10)
+(M_OS_ID, M_HYPERCALL, M_INDEX, M_TIME, M_TSC, M_TSC_HZ, M_APIC_HZ, M_EOI, M_ICR, M_TPR, M_ASSIST,
+ M_SCONTROL, M_SVERSION, M_SIEFP, M_SIMP, M_EOM, M_SINT0, M_SINT15, M_APIC_BASE) = range(19)
+(N_EVENT, N_RAX, N_RSP, N_RIP, N_RFLAGS, N_XMM, N_CR0, N_CR2, N_CR3, N_CR4, N_CR8, N_XFEM, N_DR0,
+ N_DR7, N_CS, N_GS, N_TR, N_IDTR, N_EFER, N_KGS, N_APIC_BASE, N_PAT, N_LSTAR, N_ASSIST, N_SINT0,
+ N_SIPP, N_STATUS, N_VINA, N_CONFIG, N_SECURE, N_CRI, N_CRI_MASK) = range(32)
+RBX, RCX, RDX, RSI, R8, RIP, RFLAGS = 1, 2, 3, 4, 8, 16, 17  # as in struct kvm_regs
+
+CLOSED, READ_ONLY, FREE = 0x180, 0x182, 0x184
+SELF = 0xffffffffffffffff
+ASSIST, SIMP, PAGE = 0x150001, 0x151001, 0x152001
+ENTRY_PLAIN, ENTRY_CALL32, ENTRY_CALL64, ENTRY_RETURN32, ENTRY_RETURN64 = range(5)
+
+
+def step(kind, arg=0, where=0, value=0):
+    return struct.pack("<BBHQ", kind, arg, where, value & SELF)
+
+
+def code(hexes):
+    return step(CODE, value=int.from_bytes(bytes.fromhex(hexes).ljust(8, b"\x90"), "little"))
+
+
+def faulting(hexes, gpa):
+    return code(hexes) + step(REGISTER, RBX, value=gpa) + step(FAULT)
+
+
+LOAD_RAX, STORE_RAX, REP_MOVS = "488b03", "488903", "f348a5"
+INPUT = 0x110  # the page of hypercall input
+ENABLE_ALL = step(ENABLE, 0) + step(ENABLE, 1, 0) + step(VTL_CALL) + step(ENABLE, 2, 0, 0x1f)
+HEADER = step(WRITE, 0, INPUT, SELF) + step(WRITE, 1, INPUT, 0xfffffffe)
+RETURN = step(VTL_RETURN, 1)
+
+CORPUS = {
+    "hostile-fault": (HOSTILE,
+        faulting(LOAD_RAX, CLOSED << 12) + step(KICK) +
+        faulting(STORE_RAX, READ_ONLY << 12 | 8) + step(KICK, 2, FREE)),
+    "hostile-emulated": (HOSTILE,
+        code(LOAD_RAX) + step(REGISTER, RBX, value=CLOSED << 12) + step(LOAD, 7, CLOSED) +
+        step(KICK) + step(STORE, 7, READ_ONLY, 0x1234) + step(KICK) + step(LOAD, 7, READ_ONLY) +
+        step(STORE, 3, CLOSED, 0xfff << 52)),
+    "hostile-parameters": (HOSTILE | BEHIND,
+        step(REGISTER, RDX, value=CLOSED << 12) + step(REGISTER, R8, value=FREE << 12) +
+        step(REGISTER, RCX, value=0x0000000100000050) + step(OUT, ENTRY_PLAIN) +
+        step(REGISTER, RDX, value=INPUT << 12) + step(REGISTER, R8, value=READ_ONLY << 12) +
+        step(OUT, ENTRY_PLAIN)),
+    "hostile-registers": (HOSTILE,
+        b"".join(step(GET, n, vtl) for n in (N_LSTAR, N_RSP, N_GS, N_SINT0) for vtl in (0x11,
+        0x10, 0x311))),
+    "hostile-overlays": (HOSTILE,
+        b"".join(step(WRMSR, m, 0, page << 12 | 1) for m in (M_ASSIST, M_SIMP, M_SIEFP, M_TSC)
+        for page in (CLOSED, READ_ONLY, FREE, FREE + 1))),
+    "hostile-hypercall-page": (HOSTILE,
+        step(WRMSR, M_OS_ID, 0, 1) + step(WRMSR, M_HYPERCALL, 0, FREE << 12 | 1) +
+        faulting(STORE_RAX, FREE << 12) + step(STORE, 7, FREE, 1)),
+    "hostile-modify": (HOSTILE,
+        step(MODIFY, 0, CLOSED, 0xf) + HEADER + step(CALL, C_MODIFY, 0, 1 << 32) +
+        step(VTL_CALL) + step(KICK, 6, FREE) + step(VTL_CALL) + step(KICK, 2, FREE)),
+    "hostile-tables": (HOSTILE,
+        step(MODE, 3, 0, CLOSED << 12) + code(LOAD_RAX) + step(FAULT) + step(KICK) +
+        step(EVENT, 0x50) + step(FAULT)),
+    "hostile-string": (HOSTILE,
+        step(REGISTER, RSI, value=CLOSED << 12) + step(REGISTER, RCX, value=8) +
+        faulting(REP_MOVS, 0)),
+    "hostile-vp1": (HOSTILE,
+        step(LOAD | VP1, 7, CLOSED) + step(STORE | VP1, 7, READ_ONLY, 1) + step(VTL_CALL | VP1) +
+        step(FAULT | VP1)),
+    "hostile-returns": (HOSTILE, step(VTL_CALL) + step(KICK, 1) + step(VTL_CALL) + step(KICK, 0)),
+    "refused": (REFUSE, step(ENABLE, 0) + step(ENABLE, 1, 0) + step(VTL_CALL)),
+    "enable": (0, ENABLE_ALL + step(ENABLE, 1, 1) + RETURN + step(VTL_CALL | VP1)),
+    "enable-behind": (BEHIND, ENABLE_ALL + RETURN + step(VTL_CALL) + step(VTL_RETURN, 0)),
+    "msrs": (0,
+        b"".join(step(RDMSR, m) +
+        step(WRMSR, m, 0, v) for m, v in ((M_OS_ID, 1), (M_HYPERCALL, PAGE), (M_TSC, ASSIST +
+        0x3000), (M_ASSIST, ASSIST), (M_SIMP, SIMP), (M_SINT0, 0x30), (M_SCONTROL, 1), (M_EOM,
+        0)))),
+    "interrupts": (VTL1,
+        step(ENABLE, 3) + step(STORE, 3, 0xffff, 0x300 << 52 | 0x40060) +
+        step(REGISTER, RFLAGS, value=0x202) + step(WINDOW) + step(WRMSR, M_EOI) +
+        step(WRMSR, M_ICR, 0, 0x40061) + step(CR8, 7) + step(HALT) + step(CR8, 0) + step(KICK)),
+    "ipi": (VTL1,
+        step(ENABLE, 1, 1) + step(VTL_CALL | VP1) + step(ENABLE | VP1, 3) +
+        step(VTL_RETURN | VP1, 1) + step(WRMSR, M_ICR, 0, 0xc0070) + step(KICK | VP1) +
+        step(REGISTER | VP1, RFLAGS, value=0x202) + step(WINDOW | VP1)),
+    "x2apic": (VTL1,
+        step(WRMSR, M_APIC_BASE, 0, 0xfee00d00) + step(RDMSR, 19) + step(WRMSR, 23, 0, 0x1ff) +
+        step(WRMSR, 22, 0, 0x50)),
+    "protect": (VTL1,
+        step(ENABLE, 2, 0, 0x1f) + step(MODIFY, 0, FREE, 0) + step(MODIFY, 0, 0x1000, 1) +
+        step(MODIFY, 0, FREE, 0xf) + RETURN + step(LOAD, 7, FREE)),
+    "intercept": (VTL1,
+        step(ENABLE, 2, 0, 0x1f) + step(ENABLE, 3) + step(WRMSR, M_SINT0, 0, 0x60) +
+        step(WRMSR, M_SIMP, 0, SIMP) + step(MODIFY, 0, FREE, 1) + RETURN +
+        faulting(STORE_RAX, FREE << 12) + step(REGISTER, RFLAGS, value=0x202) + step(WINDOW) +
+        step(SET, N_RIP, 0x310, 0x10003) + step(SET, N_EVENT, 0x310, 0xd0101) + RETURN),
+    "held-store": (VTL1,
+        step(ENABLE, 2, 0, 0x1f) + step(ENABLE, 3) + step(WRMSR, M_SINT0, 0, 0x60) +
+        step(MODIFY, 0, FREE, 1) + RETURN + step(STORE, 7, FREE, 0x55) +
+        step(MODIFY, 0, FREE, 0xf) + step(REGISTER, RFLAGS, value=0x202) + step(WINDOW) +
+        RETURN),
+    "registers": (VTL1,
+        b"".join(step(GET, n, 0x310) + step(SET, n, 0x310, 0x33) for n in range(32))),
+    "registers-vtl1": (VTL1,
+        b"".join(step(SET, n, 0x300, v) for n, v in ((N_VINA, 0x130), (N_CONFIG, 0x1f),
+        (N_SECURE, 2), (N_SINT0, 0x30), (N_SIPP, SIMP), (N_ASSIST, ASSIST), (N_CRI_MASK, 1)))),
+    "fast": (0,
+        b"".join(step(FAST, c, 0x101, 0x1) for c in range(10)) +
+        b"".join(step(FAST, c, 0x112, 0xfffffffe) for c in range(10))),
+    "32-bit": (0,
+        step(ENABLE, 0) + step(ENABLE, 1) + step(MODE, 2, 0, 1) + step(REGISTER, 0, 0, 0x11) +
+        step(REGISTER, RCX) + step(REGISTER, RDX) + step(OUT, ENTRY_CALL32) +
+        step(MODE, 2, 0, 1) + step(REGISTER, 0, 0, 0x12) + step(OUT, ENTRY_RETURN32)),
+    "modes": (0, b"".join(step(MODE, m, 0, 3) + step(CALL, C_EXT) for m in (1, 4, 2, 0))),
+    "continuation": (VTL1,
+        HEADER + step(WRITE, 2, INPUT, 0x0009000300090003) + step(KICKED, 1) +
+        step(CALL, C_GET, 0, 2 << 32) + step(OUT, ENTRY_PLAIN) + step(KICKED, 0)),
+    "failures": (0, step(FAILURE, 9) + ENABLE_ALL + RETURN),
+    "no-mappings": (VTL1,
+        step(ENABLE, 2, 0, 0x1f) + step(FAILURE, 1, 1) + step(MODIFY, 0, FREE, 0) +
+        step(MODIFY, 0, FREE, 1)),
+    "bad-exit": (VTL1, step(BAD_EXIT, 9, 2, 1)),
+    "same-fault": (0, code(LOAD_RAX) + step(FAULT) * 17),
+}
+
+
+def main():
+    directory = pathlib.Path(sys.argv[1])
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, (flags, steps) in CORPUS.items():
+        (directory / name).write_bytes(bytes([flags]) + steps)
+
+
+main()
