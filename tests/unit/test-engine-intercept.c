@@ -148,7 +148,8 @@ static void check_message(struct fx *f, const struct expected *e, const struct k
         put(p, 45, e->gva_valid, 1);
         put(p, 48, e->gva, 8);
         put(p, 56, e->gpa, 8);
-        memcpy(p + 64, e->bytes, e->n_bytes);
+        if (e->n_bytes > 0)
+                memcpy(p + 64, e->bytes, e->n_bytes);
         for (unsigned i = 0; i < 2; i++) { /* DS, SS */
                 put(p, 80 + 16 * i + 8, 0xffffffff, 4);
                 put(p, 80 + 16 * i + 12, TINY_SS, 2);
