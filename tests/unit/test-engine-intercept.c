@@ -261,6 +261,26 @@ static void test_fetch(void **state) {
         check_message(f, &e, &before);
 }
 
+/* Addresses in vector registers: only the elements that the mask selects are touched. */
+static void test_gather(void **state) {
+        static const uint8_t gather[] = { 0xc4, 0xe2, 0x69, 0x90, 0x04, 0x0b };
+        struct fx *f = *state;
+        uint32_t *fpu = fx_cpu(f, 0)->xsave.region;
+
+        protect(f, PAGE, NONE);
+        /* vpgatherdd %xmm2, (%rbx,%xmm1), %xmm0 */
+        at_code(f, gather, sizeof(gather));
+        fpu[128] = 2; /* XSTATE_BV: SSE */
+        for (unsigned i = 0; i < 4; i++) {
+                fpu[40 + 4 + i] = i == 2 ? 0x20 : i == 1 ? 0x10 : (uint32_t) -0x1000; /* XMM1 */
+                fpu[40 + 8 + i] = i == 1 ? 0 : 0x80000000;                            /* XMM2 */
+        }
+        assert_int_equal(fx_fault(f, 0), 0);
+        assert_int_equal(f->events[VTL_EVENT_INTERCEPT], 1);
+        assert_int_equal(f->last_event.gpa, PAGE + 8 + 0x20);
+        assert_int_equal(f->last_event.data, HV_INTERCEPT_ACCESS_READ);
+}
+
 /* An event that was being delivered: the instruction at RIP is innocent. */
 static void test_event_delivery(void **state) {
         struct fx *f = *state;
@@ -650,6 +670,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_fault, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_fetch, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_gather, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_event_delivery, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_untold, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_sint_modes, set_up, tear_down),

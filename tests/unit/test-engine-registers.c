@@ -331,6 +331,43 @@ static void test_lists(void **state) {
         assert_int_equal(values[4], 3);
 }
 
+/* Names and values in XMM registers, after the header in RDX and R8 (vsm.md 2.5) */
+static void test_fast_lists(void **state) {
+        struct fx *f = *state;
+        uint64_t *xmm = (uint64_t *) (void *) &fx_cpu(f, 0)->xsave.region[40];
+        const uint64_t header[2] = { HV_PARTITION_ID_SELF, SELF | 0x10ull << 32 };
+
+        /* Four names fill XMM0, four values XMM1 to XMM4; XMM5 stays. */
+        plane_model_msr(fx_plane(f, 0, 0), 0xc0000081)->value = 0x81;
+        plane_model_msr(fx_plane(f, 0, 0), 0xc0000082)->value = 0x82;
+        plane_model_msr(fx_plane(f, 0, 0), 0xc0000083)->value = 0x83;
+        xmm[0] = HV_X64_REGISTER_STAR | (uint64_t) HV_X64_REGISTER_LSTAR << 32;
+        xmm[1] = HV_X64_REGISTER_CSTAR | (uint64_t) HV_X64_REGISTER_SYSENTER_CS << 32;
+        for (unsigned i = 2; i < 16; i++)
+                xmm[i] = 0xee;
+        assert_int_equal(fx_hypercall(f, 0,
+                                      FX_CONTROL(HVCALL_GET_VP_REGISTERS, 4) | HV_CONTROL_FAST,
+                                      header[0], header[1]),
+                         FX_RESULT(0, 4));
+        for (unsigned i = 0; i < 3; i++) {
+                assert_int_equal(xmm[2 + 2 * i], 0x81 + i);
+                assert_int_equal(xmm[3 + 2 * i], 0);
+        }
+        assert_int_equal(xmm[10], 0xee);
+        assert_int_equal(fx_cpu(f, 0)->regs.rdx, header[0]);
+        assert_int_equal(fx_cpu(f, 0)->regs.r8, header[1]);
+
+        xmm[0] = HV_X64_REGISTER_STAR;
+        xmm[1] = 0;
+        xmm[2] = 0x91;
+        xmm[3] = 0;
+        assert_int_equal(fx_hypercall(f, 0,
+                                      FX_CONTROL(HVCALL_SET_VP_REGISTERS, 1) | HV_CONTROL_FAST,
+                                      header[0], header[1]),
+                         FX_RESULT(0, 1));
+        assert_int_equal(plane_model_msr(fx_plane(f, 0, 0), 0xc0000081)->value, 0x91);
+}
+
 /* Somebody wants this VP: the list goes on where it stopped, one element at a time (vsm.md 2.7). */
 static void test_continuation(void **state) {
         struct {
@@ -424,6 +461,8 @@ static void test_values(void **state) {
         /* CR0: what is reserved in the low half is dropped, ET is fixed. */
         assert_int_equal(fx_set(f, 0, SELF, 0x10, HV_X64_REGISTER_CR0, 0x9005ff2f), 0);
         assert_int_equal(fx_plane(f, 0, 0)->sregs.cr0, 0x8005003f);
+        assert_int_equal(fx_set(f, 0, SELF, 0x10, HV_X64_REGISTER_CR8, 15), 0);
+        assert_int_equal(fx_plane(f, 0, 0)->sregs.cr8, 15);
         assert_int_equal(fx_set(f, 0, SELF, 0x10, HV_X64_REGISTER_RFLAGS, UINT64_MAX), 0);
         assert_int_equal(fx_plane(f, 0, 0)->regs.rflags, 0x3f7fd7);
         assert_int_equal(fx_get(f, 0, SELF, 0, HV_X64_REGISTER_APIC_BASE, &before), 0);
@@ -616,6 +655,7 @@ int main(void) {
                 cmocka_unit_test(test_access_matrix),
                 cmocka_unit_test_setup_teardown(test_header, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_lists, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_fast_lists, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_continuation, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_values, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_partition_config, set_up, tear_down),

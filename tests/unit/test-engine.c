@@ -62,6 +62,8 @@ static void test_enable_partition(void **state) {
         } rows[] = {
                 { 42, 1, 0, HV_STATUS_INVALID_PARTITION_ID },
                 { 0, 1, 0, HV_STATUS_INVALID_PARTITION_ID },
+                { 42, 0, 0, HV_STATUS_INVALID_PARTITION_ID },
+                { 42, 2, 0, HV_STATUS_INVALID_PARTITION_ID },
                 { SELF, 0, 0, HV_STATUS_INVALID_PARAMETER },
                 { SELF, 2, 0, HV_STATUS_INVALID_PARAMETER },
                 { SELF, 3, 0, HV_STATUS_INVALID_PARAMETER },
@@ -137,6 +139,9 @@ static void test_enable_vp(void **state) {
                 uint64_t status;
         } rows[] = {
                 { 42, 0, 1, HV_STATUS_INVALID_PARTITION_ID },
+                { 42, 9, 2, HV_STATUS_INVALID_PARTITION_ID },
+                { 42, 9, 3, HV_STATUS_INVALID_PARAMETER },
+                { SELF, 9, 2, HV_STATUS_INVALID_VP_INDEX },
                 { SELF, 2, 1, HV_STATUS_INVALID_VP_INDEX },
                 { SELF, 0xffffffff, 1, HV_STATUS_INVALID_VP_INDEX },
                 { SELF, 0, 0, HV_STATUS_INVALID_PARAMETER },
@@ -224,6 +229,52 @@ static void test_context(void **state) {
         assert_int_equal(plane_model_msr(fx_cpu(f, 0), 0xc0000082)->value, 0);
 }
 
+/* Every part of the context gets where it belongs. */
+static void test_context_parts(void **state) {
+        struct hv_input_enable_vp_vtl in = {
+                .partition_id = SELF, .vp_index = 0, .target_vtl = 1, .context = fx_context(0)
+        };
+        struct hv_initial_vp_context *c = &in.context;
+        struct hv_x64_segment_register *const from[] = { &c->cs, &c->ds, &c->es, &c->fs,
+                                                         &c->gs, &c->ss, &c->tr, &c->ldtr };
+        struct fx *f = *state;
+        const struct kvm_sregs *s = &fx_plane(f, 0, 1)->sregs;
+        const struct kvm_segment *const to[] = { &s->cs, &s->ds, &s->es, &s->fs,
+                                                 &s->gs, &s->ss, &s->tr, &s->ldt };
+
+        for (unsigned i = 0; i < ARRAY_SIZE(from); i++) {
+                from[i]->base = 0x10000 + i;
+                from[i]->limit = 0x20000 + i;
+                from[i]->selector = (uint16_t) (8 * (i + 1));
+        }
+        c->ds.attributes = 0x5097; /* AVL, DB 1, no G */
+        c->es.attributes = 0x0000; /* not usable */
+        c->idtr.base = 0x30000;
+        c->idtr.limit = 0x111;
+        c->gdtr.base = 0x40000;
+        c->gdtr.limit = 0x222;
+        c->rflags = 0x40;
+        c->msr_cr_pat = 0x0606060606060606;
+        assert_int_equal(fx_enable_partition(f, 0), 0);
+        assert_int_equal(fx_call(f, 0, HVCALL_ENABLE_VP_VTL, &in, sizeof(in)), 0);
+        assert_int_equal(fx_vtl_call(f, 0), 0);
+        for (unsigned i = 0; i < ARRAY_SIZE(to); i++) {
+                assert_int_equal(to[i]->base, 0x10000 + i);
+                assert_int_equal(to[i]->limit, 0x20000 + i);
+                assert_int_equal(to[i]->selector, 8 * (i + 1));
+                assert_int_equal(to[i]->unusable, to[i] == &s->es);
+        }
+        assert_int_equal(s->ds.type, 7);
+        assert_true(s->ds.s && s->ds.present && s->ds.avl && s->ds.db && !s->ds.g && !s->ds.l);
+        assert_int_equal(s->ds.dpl, 0);
+        assert_int_equal(s->idt.base, 0x30000);
+        assert_int_equal(s->idt.limit, 0x111);
+        assert_int_equal(s->gdt.base, 0x40000);
+        assert_int_equal(s->gdt.limit, 0x222);
+        assert_int_equal(fx_cpu(f, 0)->regs.rflags, 0x42);
+        assert_int_equal(plane_model_msr(fx_cpu(f, 0), 0x277)->value, 0x0606060606060606);
+}
+
 /* ---- ModifyVtlProtectionMask, vsm.md 3.1 ---- */
 
 static uint64_t modify(struct fx *f, uint64_t id, uint32_t flags, uint8_t vtl, uint64_t gpn) {
@@ -267,6 +318,7 @@ static void test_modify(void **state) {
                 { SELF, 0xd, 0x11, FREE_GPN, HV_STATUS_SUCCESS },
                 { SELF, 3, 0x01, FREE_GPN,
                   HV_STATUS_SUCCESS }, /* UseTargetVtl is 0: the caller's */
+                { SELF, 3, 0x02, FREE_GPN, HV_STATUS_SUCCESS },
                 { SELF, 0xf, 0, FREE_GPN, HV_STATUS_SUCCESS },
         };
         struct fx *f = *state;
@@ -452,6 +504,7 @@ int main(void) {
                 cmocka_unit_test(test_policy_refuses),
                 cmocka_unit_test_setup_teardown(test_enable_vp, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_context, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_context_parts, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_modify, set_up_vtl1, tear_down),
                 cmocka_unit_test_setup_teardown(test_modify_list, set_up_vtl1, tear_down),
                 cmocka_unit_test_setup_teardown(test_modify_budget, set_up_vtl1, tear_down),
