@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <stdio.h>
 
+#include "daemon/bus-open.h"
 #include "daemon/bus-internal.h"
 #include "util/util.h"
 
@@ -133,29 +134,6 @@ void bus_partition_count_changed(struct broker *b) {
 
 /* ---- The connection ---- */
 
-static int open_bus(const char *address, sd_bus **ret) {
-        sd_bus *bus = NULL;
-        int r;
-
-        if (strcmp(address, "system") == 0)
-                return sd_bus_open_system(ret);
-        if (strcmp(address, "session") == 0)
-                return sd_bus_open_user(ret);
-        r = sd_bus_new(&bus);
-        if (r >= 0)
-                r = sd_bus_set_address(bus, address);
-        if (r >= 0)
-                r = sd_bus_set_bus_client(bus, 1);
-        if (r >= 0)
-                r = sd_bus_start(bus);
-        if (r < 0) {
-                (void) sd_bus_unref(bus);
-                return r;
-        }
-        *ret = bus;
-        return 0;
-}
-
 static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *error);
 
 static int register_objects(struct bus *bus) {
@@ -180,7 +158,7 @@ static int register_objects(struct bus *bus) {
 static int connect_bus(struct bus *bus) {
         int r;
 
-        r = open_bus(bus->address, &bus->bus);
+        r = bus_open(bus->address, &bus->bus);
         if (r < 0) {
                 log_error("cannot connect to the bus \"%s\": %s", bus->address, strerror(-r));
                 return r;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <sysexits.h>
 
+#include "daemon/bus-open.h"
 #include "daemon/vtlctl.h"
 #include "util/util.h"
 
@@ -61,29 +62,6 @@ static int bad_usage(const char *what) {
         return EX_USAGE;
 }
 
-static int connect_bus(const char *address, sd_bus **ret) {
-        sd_bus *bus = NULL;
-        int r;
-
-        if (strcmp(address, "system") == 0)
-                return sd_bus_open_system(ret);
-        if (strcmp(address, "session") == 0)
-                return sd_bus_open_user(ret);
-        r = sd_bus_new(&bus);
-        if (r >= 0)
-                r = sd_bus_set_address(bus, address);
-        if (r >= 0)
-                r = sd_bus_set_bus_client(bus, 1);
-        if (r >= 0)
-                r = sd_bus_start(bus);
-        if (r < 0) {
-                (void) sd_bus_unref(bus);
-                return r;
-        }
-        *ret = bus;
-        return 0;
-}
-
 static const struct verb *find_verb(const char *name) {
         for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
                 if (strcmp(verbs[i].name, name) == 0)
@@ -129,7 +107,7 @@ int main(int argc, char **argv) {
         if (argc > verb->max_args)
                 return bad_usage("too many arguments");
 
-        r = connect_bus(address, &c.bus);
+        r = bus_open(address, &c.bus);
         if (r < 0) {
                 (void) fprintf(stderr, "vtlctl: cannot connect to the bus \"%s\": %s\n", address,
                                strerror(-r));

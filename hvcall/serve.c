@@ -7,12 +7,10 @@
 #include "vtl/hvpage.h"
 #include "vtl/memory.h"
 #include "vtl/switch.h"
+#include "vtl/xmm.h"
 
 #define CR0_PE 1u
 #define RFLAGS_VM (1u << 17)
-#define XSAVE_XMM_OFFSET 160
-#define XSAVE_BV_OFFSET 512
-#define XSTATE_SSE 2ull
 
 /* Parameters must lie in RAM, not on an overlay page, with the caller's rights; else the input is
  * invalid. */
@@ -48,29 +46,11 @@ static int io_probe_write(void *userdata, uint64_t gpa, uint32_t len) {
 }
 
 static int io_get_xmm(void *userdata, uint8_t xmm[HV_XMM_PAIRS][16]) {
-        const struct vtl_vp *vp = userdata;
-        struct kvm_xsave x;
-        int r = vtl_op(vp->partition, get, vp->active_vtl, PLANE_XSAVE, &x, sizeof(x));
-
-        if (r == 0)
-                memcpy(xmm, (uint8_t *) &x + XSAVE_XMM_OFFSET, HV_XMM_PAIRS * 16);
-        return r;
+        return vtl_xmm_get(userdata, 0, HV_XMM_PAIRS, xmm);
 }
 
 static int io_set_xmm(void *userdata, const uint8_t xmm[HV_XMM_PAIRS][16]) {
-        const struct vtl_vp *vp = userdata;
-        struct vtl_partition *p = vp->partition;
-        struct kvm_xsave x;
-        uint64_t bv;
-        int r = vtl_op(p, get, vp->active_vtl, PLANE_XSAVE, &x, sizeof(x));
-
-        if (r < 0)
-                return r;
-        memcpy((uint8_t *) &x + XSAVE_XMM_OFFSET, xmm, HV_XMM_PAIRS * 16);
-        memcpy(&bv, (uint8_t *) &x + XSAVE_BV_OFFSET, sizeof(bv));
-        bv |= XSTATE_SSE;
-        memcpy((uint8_t *) &x + XSAVE_BV_OFFSET, &bv, sizeof(bv));
-        return vtl_op(p, set, vp->active_vtl, PLANE_XSAVE, &x, sizeof(x));
+        return vtl_xmm_set(userdata, 0, HV_XMM_PAIRS, xmm);
 }
 
 /* Somebody waits for this VP: let interrupts in between two elements (vsm.md 2.7). */

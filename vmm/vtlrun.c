@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 
+#include "util/uuid.h"
 #include "vtlrun.h"
 
 #define DEFAULT_MEMORY_MIB 512u
@@ -26,7 +27,6 @@
 #define MIN_MEMORY_MIB 2u
 #define MAX_FILE_SIZE (2ull << 30)
 #define MAX_TIMEOUT 31536000u
-#define UUID_TEXT_LEN 36u
 #define DEFAULT_SOCKET "/run/vtld/attach.sock"
 
 enum {
@@ -72,25 +72,24 @@ void say(const char *fmt, ...) {
 }
 
 static void print_help(void) {
-        (void) printf(
-                "Usage: vtlrun [OPTION]... IMAGE\n"
-                "Run a multiboot or Linux kernel in a VM with virtual trust levels.\n\n"
-                "  --vcpus N            virtual processors, 1 to %u (default 1)\n"
-                "  --memory MIB         guest memory in MiB (default %u)\n"
-                "  --attach SOCKET      socket of vtld (default " DEFAULT_SOCKET ")\n"
-                "  --engine=daemon      trust levels are served by vtld (default)\n"
-                "  --engine=in-process  trust levels are served by vtlrun itself\n"
-                "  --plain              no trust levels at all\n"
-                "  --initrd FILE        initial RAM disk, or module of a multiboot image\n"
-                "  --append TEXT        kernel command line\n"
-                "  --uuid UUID          identity of the virtual machine (default random)\n"
-                "  --name NAME          name of the virtual machine (default the image's)\n"
-                "  --stats              print at the end how often what happened\n"
-                "  --timeout SECONDS    end with status %d after this time\n"
-                "  --help               print this text\n"
-                "  --version            print the version\n\n"
-                "On a terminal, Ctrl-A x ends the virtual machine.\n",
-                BOOT_MAX_VCPUS, DEFAULT_MEMORY_MIB, STATUS_TIMEOUT);
+        (void) printf("Usage: vtlrun [OPTION]... IMAGE\n"
+                      "Run a multiboot or Linux kernel in a VM with virtual trust levels.\n\n"
+                      "  --vcpus N            virtual processors, 1 to %u (default 1)\n"
+                      "  --memory MIB         guest memory in MiB (default %u)\n"
+                      "  --attach SOCKET      socket of vtld (default " DEFAULT_SOCKET ")\n"
+                      "  --engine=daemon      trust levels are served by vtld (default)\n"
+                      "  --engine=in-process  trust levels are served by vtlrun itself\n"
+                      "  --plain              no trust levels at all\n"
+                      "  --initrd FILE        initial RAM disk, or module of a multiboot image\n"
+                      "  --append TEXT        kernel command line\n"
+                      "  --uuid UUID          identity of the virtual machine (default random)\n"
+                      "  --name NAME          name of the virtual machine (default the image's)\n"
+                      "  --stats              print at the end how often what happened\n"
+                      "  --timeout SECONDS    end with status %d after this time\n"
+                      "  --help               print this text\n"
+                      "  --version            print the version\n\n"
+                      "On a terminal, Ctrl-A x ends the virtual machine.\n",
+                      BOOT_MAX_VCPUS, DEFAULT_MEMORY_MIB, STATUS_TIMEOUT);
 }
 
 static bool parse_number(const char *text, unsigned min, unsigned max, unsigned *ret) {
@@ -104,38 +103,6 @@ static bool parse_number(const char *text, unsigned min, unsigned max, unsigned 
         if (errno != 0 || *end != '\0' || v < min || v > max)
                 return false;
         *ret = (unsigned) v;
-        return true;
-}
-
-static int hex_digit(char c) {
-        if (c >= '0' && c <= '9')
-                return c - '0';
-        if (c >= 'a' && c <= 'f')
-                return c - 'a' + 10;
-        if (c >= 'A' && c <= 'F')
-                return c - 'A' + 10;
-        return -1;
-}
-
-static bool parse_uuid(const char *text, uint8_t uuid[16]) {
-        unsigned n = 0;
-
-        if (strlen(text) != UUID_TEXT_LEN)
-                return false;
-        for (unsigned i = 0; i < UUID_TEXT_LEN;) {
-                int high, low;
-
-                if (i == 8 || i == 13 || i == 18 || i == 23) {
-                        if (text[i++] != '-')
-                                return false;
-                        continue;
-                }
-                high = hex_digit(text[i++]);
-                low = hex_digit(text[i++]);
-                if (high < 0 || low < 0)
-                        return false;
-                uuid[n++] = (uint8_t) (high << 4 | low);
-        }
         return true;
 }
 
@@ -210,7 +177,7 @@ static int parse_option(struct arguments *a, int option, const char *text) {
                         return usage_error("timeout", text, "a number of seconds");
                 break;
         case OPT_UUID:
-                if (!parse_uuid(text, a->config.uuid))
+                if (uuid_parse(text, a->config.uuid) < 0)
                         return usage_error("uuid", text, "a UUID");
                 break;
         case OPT_VCPUS:

@@ -12,6 +12,7 @@
 #include "vtl/engine.h"
 #include "vtl/fault.h"
 #include "vtl/memory.h"
+#include "vtl/segment.h"
 #include "vtl/switch.h"
 #include "vtl/synic.h"
 
@@ -20,17 +21,6 @@
 #define CR0_PE 1u
 #define CR0_AM (1u << 18)
 #define EFER_LMA (1u << 10)
-
-static struct hv_x64_segment_register segment_value(const struct kvm_segment *g) {
-        return (struct hv_x64_segment_register){
-                .base = g->base,
-                .limit = g->limit,
-                .selector = g->selector,
-                .attributes = (uint16_t) (g->type | g->s << 4 | g->dpl << 5 |
-                                          (g->present && !g->unusable) << 7 | g->avl << 12 |
-                                          g->l << 13 | g->db << 14 | g->g << 15),
-        };
-}
 
 static uint16_t execution_state(const struct kvm_sregs *s, const struct fault_access *f) {
         unsigned state = vtl_cpl(s);
@@ -56,7 +46,7 @@ static void fill_message(const struct vtl_vp *vp, const struct fault_access *f,
                         .instruction_length = f->insn_len & 0xf,
                         .access_type = (uint8_t) f->access,
                         .execution_state = execution_state(s, f),
-                        .cs = segment_value(&s->cs),
+                        .cs = vtl_segment_from_kvm(&s->cs),
                         .rip = r->rip,
                         .rflags = r->rflags,
                 },
@@ -65,8 +55,8 @@ static void fill_message(const struct vtl_vp *vp, const struct fault_access *f,
                 .memory_access_info = f->gva_valid ? HV_MEMORY_ACCESS_GVA_VALID : 0,
                 .gva = f->gva,
                 .gpa = f->gpa,
-                .ds = segment_value(&s->ds),
-                .ss = segment_value(&s->ss),
+                .ds = vtl_segment_from_kvm(&s->ds),
+                .ss = vtl_segment_from_kvm(&s->ss),
                 .rax = r->rax, .rcx = r->rcx, .rdx = r->rdx, .rbx = r->rbx,
                 .rsp = r->rsp, .rbp = r->rbp, .rsi = r->rsi, .rdi = r->rdi,
                 .r8_15 = { r->r8, r->r9, r->r10, r->r11, r->r12, r->r13, r->r14, r->r15 },

@@ -4,10 +4,8 @@
 
 #include "util/util.h"
 #include "vtl/registers-internal.h"
-
-#define XSAVE_XMM_OFFSET 160
-#define XSAVE_BV_OFFSET 512
-#define XSTATE_SSE 2ull
+#include "vtl/segment.h"
+#include "vtl/xmm.h"
 
 /* REGS or SREGS of the target: the active plane's are in the control page, others are asked for. */
 static int load_regs(const struct register_access *a, struct kvm_regs *ret) {
@@ -215,45 +213,22 @@ static struct kvm_segment *segment(struct kvm_sregs *s, uint32_t name) {
 }
 
 int register_get_segment(const struct register_access *a, union hv_register_value *ret) {
-        const struct kvm_segment *g;
         struct kvm_sregs s;
         int r = load_sregs(a, &s);
 
         if (r < 0)
                 return r;
-        g = segment(&s, a->name);
-        ret->segment = (struct hv_x64_segment_register){
-                .base = g->base,
-                .limit = g->limit,
-                .selector = g->selector,
-                .attributes = (uint16_t) (g->type | g->s << 4 | g->dpl << 5 |
-                                          (g->present && !g->unusable) << 7 | g->avl << 12 |
-                                          g->l << 13 | g->db << 14 | g->g << 15),
-        };
+        ret->segment = vtl_segment_from_kvm(segment(&s, a->name));
         return 0;
 }
 
 int register_set_segment(const struct register_access *a, const union hv_register_value *v) {
-        uint16_t at = v->segment.attributes;
         struct kvm_sregs s;
         int r = load_sregs(a, &s);
 
         if (r < 0)
                 return r;
-        *segment(&s, a->name) = (struct kvm_segment){
-                .base = v->segment.base,
-                .limit = v->segment.limit,
-                .selector = v->segment.selector,
-                .type = at & 0xf,
-                .s = at >> 4 & 1,
-                .dpl = at >> 5 & 3,
-                .present = at >> 7 & 1,
-                .avl = at >> 12 & 1,
-                .l = at >> 13 & 1,
-                .db = at >> 14 & 1,
-                .g = at >> 15 & 1,
-                .unusable = !(at >> 7 & 1),
-        };
+        *segment(&s, a->name) = vtl_segment_to_kvm(&v->segment);
         return store_sregs(a, &s);
 }
 
@@ -394,27 +369,9 @@ int register_get_apic_id(const struct register_access *a, union hv_register_valu
 }
 
 int register_get_xmm(const struct register_access *a, union hv_register_value *ret) {
-        struct kvm_xsave x;
-        int r = vtl_op(a->vp->partition, get, a->vp->active_vtl, PLANE_XSAVE, &x, sizeof(x));
-
-        memcpy(ret->bytes,
-               (uint8_t *) &x + XSAVE_XMM_OFFSET + 16 * (a->name - HV_X64_REGISTER_XMM0), 16);
-        return r;
+        return vtl_xmm_get(a->vp, a->name - HV_X64_REGISTER_XMM0, 1, &ret->bytes);
 }
 
 int register_set_xmm(const struct register_access *a, const union hv_register_value *v) {
-        struct vtl_partition *p = a->vp->partition;
-        struct kvm_xsave x;
-        uint64_t bv;
-        int r;
-
-        r = vtl_op(p, get, a->vp->active_vtl, PLANE_XSAVE, &x, sizeof(x));
-        if (r < 0)
-                return r;
-        memcpy((uint8_t *) &x + XSAVE_XMM_OFFSET + 16 * (a->name - HV_X64_REGISTER_XMM0), v->bytes,
-               16);
-        memcpy(&bv, (uint8_t *) &x + XSAVE_BV_OFFSET, sizeof(bv));
-        bv |= XSTATE_SSE;
-        memcpy((uint8_t *) &x + XSAVE_BV_OFFSET, &bv, sizeof(bv));
-        return vtl_op(p, set, a->vp->active_vtl, PLANE_XSAVE, &x, sizeof(x));
+        return vtl_xmm_set(a->vp, a->name - HV_X64_REGISTER_XMM0, 1, &v->bytes);
 }

@@ -9,6 +9,7 @@
 #include "vtl/engine.h"
 #include "vtl/hvpage.h"
 #include "vtl/memory.h"
+#include "vtl/segment.h"
 #include "vtl/switch.h"
 
 #define EFER_LME (1ull << 8)
@@ -19,23 +20,6 @@
 static struct hv_vp_assist_page *assist_page(struct vtl_vp *vp) {
         return (struct hv_vp_assist_page *) (void *) vtl_overlay_data(
                 vp->partition, vtl_overlay_page(VTL_OVERLAY_ASSIST, vp->index, 1));
-}
-
-static struct kvm_segment segment_of(const struct hv_x64_segment_register *s) {
-        uint16_t a = s->attributes;
-
-        return (struct kvm_segment){ .base = s->base,
-                                     .limit = s->limit,
-                                     .selector = s->selector,
-                                     .type = a & 0xf,
-                                     .s = a >> 4 & 1,
-                                     .dpl = a >> 5 & 3,
-                                     .present = a >> 7 & 1,
-                                     .avl = a >> 12 & 1,
-                                     .l = a >> 13 & 1,
-                                     .db = a >> 14 & 1,
-                                     .g = a >> 15 & 1,
-                                     .unusable = !(a >> 7 & 1) };
 }
 
 /* VTL1's registers from the context of EnableVpVtl; the rest of its private state is at reset
@@ -52,14 +36,14 @@ int vtl_apply_context(struct vtl_vp *vp) {
         r = vtl_op(p, get, 1, PLANE_SREGS, &s, sizeof(s));
         if (r < 0)
                 return r;
-        s.cs = segment_of(&c->cs);
-        s.ds = segment_of(&c->ds);
-        s.es = segment_of(&c->es);
-        s.fs = segment_of(&c->fs);
-        s.gs = segment_of(&c->gs);
-        s.ss = segment_of(&c->ss);
-        s.tr = segment_of(&c->tr);
-        s.ldt = segment_of(&c->ldtr);
+        s.cs = vtl_segment_to_kvm(&c->cs);
+        s.ds = vtl_segment_to_kvm(&c->ds);
+        s.es = vtl_segment_to_kvm(&c->es);
+        s.fs = vtl_segment_to_kvm(&c->fs);
+        s.gs = vtl_segment_to_kvm(&c->gs);
+        s.ss = vtl_segment_to_kvm(&c->ss);
+        s.tr = vtl_segment_to_kvm(&c->tr);
+        s.ldt = vtl_segment_to_kvm(&c->ldtr);
         if (!s.tr.present)
                 s.tr = (struct kvm_segment){ .limit = 0xffff, .type = 0xb, .present = 1 };
         s.tr.type |= 2; /* a CPU runs on a busy TSS only */
