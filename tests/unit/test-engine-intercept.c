@@ -453,6 +453,10 @@ static void test_emulated_allowed(void **state) {
         assert_int_equal(fx_cpu(f, 0)->regs.rip, TINY_CODE + 3);
         assert_int_equal(fx_load(f, 0, PAGE + 1, 2, &v), 0);
         assert_int_equal(v, 0x0302);
+        memcpy(f->ram + NEXT_PAGE - 2, "\x11\x12", 2);
+        memcpy(f->ram + NEXT_PAGE, "\x13\x14", 2);
+        assert_int_equal(fx_load(f, 0, NEXT_PAGE - 2, 4, &v), 0);
+        assert_int_equal(v, 0x14131211);
         /* Across the end of a page, and to the second region */
         assert_int_equal(fx_store(f, 0, NEXT_PAGE + 0xffe, 4, 0xaabbccdd), 0);
         assert_memory_equal(f->ram + NEXT_PAGE + 0xffe, "\xdd\xcc\xbb\xaa", 4);

@@ -17,6 +17,7 @@
 #define PAGE_A 0x150000ull
 #define PAGE_B 0x151000ull
 #define NO_RAM 0x900000ull
+#define TSC (1ull << 60)
 #define BEYOND (1ull << 40) /* of the physical address space */
 
 static int set_up(void **state) {
@@ -264,9 +265,10 @@ static void test_reference_tsc(void **state) {
         struct hv_reference_tsc_page a, b;
         unsigned __int128 time;
         struct fx *f = *state;
-        uint64_t now;
+        uint64_t before, now;
 
-        plane_model_msr(fx_plane(f, 0, 0), 0x10)->value = 123456789;
+        plane_model_msr(fx_plane(f, 0, 0), 0x10)->value = TSC;
+        before = read_msr(f, 0, HV_MSR_TIME_REF_COUNT);
         write_msr(f, 0, HV_MSR_REFERENCE_TSC, PAGE_A | 1);
         assert_int_equal(plane_model_read(f->model, 0, PAGE_A, &a, sizeof(a)), 0);
         assert_int_equal(plane_model_write(f->model, 0, PAGE_A, "x", 1), -EFAULT);
@@ -274,9 +276,10 @@ static void test_reference_tsc(void **state) {
         assert_int_not_equal(a.tsc_sequence, UINT32_MAX);
         /* 2 GHz: 200 ticks are 100 ns. */
         assert_int_equal(a.tsc_scale, UINT64_MAX / 200);
-        time = ((unsigned __int128) 123456789 * a.tsc_scale >> 64) + (uint64_t) a.tsc_offset;
+        time = ((unsigned __int128) TSC * a.tsc_scale >> 64) + (uint64_t) a.tsc_offset;
         now = read_msr(f, 0, HV_MSR_TIME_REF_COUNT);
-        assert_in_range((uint64_t) time, now > 100000000 ? now - 100000000 : 0, now);
+        assert_in_range((uint64_t) time, before, now);
+        assert_in_range(now - before, 0, 100000000); /* no jump */
 
         /* VTL1's has the same scale and offset, whatever its TSC has become (vsm.md 1.7). */
         fx_start_vtl1(f);

@@ -473,11 +473,14 @@ static void test_entry_reasons(void **state) {
  * 6.3, 8). */
 static void test_return_race(void **state) {
         struct fx *f = *state;
+        uint64_t exits;
 
         fx_enable_intercepts(f, 0, VECTOR);
         vtl_request_vtl1_interrupt(fx_vp(f, 0), NULL, VECTOR, false);
+        exits = fx_ctl(f, 0)->stats.engine_exits;
         assert_int_equal(fx_vtl_return(f, 0, true), 0);
         assert_int_equal(fx_active(f, 0), 1);
+        assert_int_equal(fx_ctl(f, 0)->stats.engine_exits, exits + 1); /* in one go */
         assert_int_equal(shadow(f, 0)->entry_reason, HV_VTL_ENTRY_INTERRUPT);
         assert_int_equal(shadow(f, 0)->vtl_return_x64_rax, VTL_RETURN_FAST);
         /* VTL1's TPR above it: now it stays away. */
