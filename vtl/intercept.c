@@ -217,7 +217,8 @@ int vtl_serve_mmio(struct vtl_vp *vp, const struct vtl_exit *e) {
         }
 
         if (e->is_write) {
-                r = vp->n_stores > 0
+                /* VTL0's stores stay in order: one that is held back holds back those after it. */
+                r = vp->n_stores > 0 && e->plane == 0
                           ? -EACCES
                           : vtl_memory_write(p, e->plane, e->gpa, &data, e->len, need(e));
                 if (r == 0)

@@ -540,6 +540,10 @@ static void test_emulated_store(void **state) {
                 assert_int_equal(before.rip, TINY_CODE + 3);
                 check_message(f, &e, &before);
                 assert_int_equal(fx_ctl(f, 0)->switchable, 0);
+                /* VTL1's own stores are not held back with it. */
+                assert_int_equal(fx_store(f, 0, NEXT_PAGE, 8, 0x99 + relaxed), 0);
+                assert_int_equal(f->model->vps[0].n_injections, 0);
+                assert_int_equal(f->ram[NEXT_PAGE], 0x99 + relaxed);
                 take_interrupt(f);
                 if (relaxed)
                         protect(f, PAGE, OPEN);
