@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <cpuid.h>
 
 #include "tests/unit/engine-fixture.h"
 #include "tests/unit/tiny-guest.h"
@@ -279,6 +280,27 @@ static void test_gather(void **state) {
         assert_int_equal(f->events[VTL_EVENT_INTERCEPT], 1);
         assert_int_equal(f->last_event.gpa, PAGE + 8 + 0x20);
         assert_int_equal(f->last_event.data, HV_INTERCEPT_ACCESS_READ);
+}
+
+/* How much XSAVE writes depends on what the VP has enabled. */
+static void test_xsave(void **state) {
+        static const uint8_t xsave[] = { 0x0f, 0xae, 0x23 }; /* xsave (%rbx) */
+        uint32_t size, offset, ecx, edx;
+        struct fx *f = *state;
+
+        if (!__get_cpuid_count(0xd, 2, &size, &offset, &ecx, &edx) || offset != 576 || size != 256)
+                skip(); /* the host has no AVX */
+        protect(f, PAGE, RO);
+        for (unsigned avx = 0; avx < 2; avx++) {
+                at_code(f, xsave, sizeof(xsave));
+                fx_cpu(f, 0)->regs.rbx = PAGE - 576; /* room for the legacy area and the header */
+                fx_cpu(f, 0)->sregs.cr4 |= 1u << 18;
+                fx_cpu(f, 0)->xcrs.xcrs[0].value = avx ? 7 : 3;
+                assert_int_equal(fx_fault(f, 0), 0);
+                assert_int_equal(f->events[VTL_EVENT_INTERCEPT], avx);
+        }
+        assert_int_equal(f->last_event.gpa, PAGE);
+        assert_int_equal(f->last_event.data, HV_INTERCEPT_ACCESS_WRITE);
 }
 
 /* An event that was being delivered: the instruction at RIP is innocent. */
@@ -679,6 +701,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_fault, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_fetch, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_gather, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_xsave, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_event_delivery, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_untold, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_sint_modes, set_up, tear_down),

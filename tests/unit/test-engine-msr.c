@@ -248,6 +248,7 @@ static void test_hypercall_page(void **state) {
         assert_int_equal(read_msr(f, 0, HV_MSR_HYPERCALL), PAGE_B);
         assert_int_equal(plane_model_read(f->model, 0, PAGE_B, page, sizeof(page)), 0);
         assert_int_equal(page[0], 0x5b);
+        assert_int_equal(f->p->n_overlays[0], 0);
         write_msr(f, 0, HV_MSR_GUEST_OS_ID, 1);
         assert_int_equal(read_msr(f, 0, HV_MSR_HYPERCALL), PAGE_B);
 

@@ -304,9 +304,11 @@ static void test_modify(void **state) {
                 { SELF, 0, 0x13, FREE_GPN, HV_STATUS_INVALID_PARAMETER },
                 { SELF, 0, 0x1f, FREE_GPN, HV_STATUS_INVALID_PARAMETER },
                 { SELF, 0, 0x12, FREE_GPN, HV_STATUS_ACCESS_DENIED },
-                { SELF, 2, 0, FREE_GPN, HV_STATUS_INVALID_REGISTER_VALUE },      /* W without R */
-                { SELF, 0xc, 0, FREE_GPN, HV_STATUS_INVALID_REGISTER_VALUE },    /* X without R */
-                { SELF, 5, 0, FREE_GPN, HV_STATUS_INVALID_REGISTER_VALUE },      /* KX without UX */
+                { SELF, 2, 0, FREE_GPN, HV_STATUS_INVALID_REGISTER_VALUE },   /* W without R */
+                { SELF, 0xc, 0, FREE_GPN, HV_STATUS_INVALID_REGISTER_VALUE }, /* X without R */
+                { SELF, 5, 0, FREE_GPN, HV_STATUS_INVALID_REGISTER_VALUE },   /* KX without UX */
+                { SELF, 9, 0, FREE_GPN,
+                  HV_STATUS_INVALID_REGISTER_VALUE }, /* UX without KX needs MBEC */
                 { SELF, 0x8001, 0, FREE_GPN, HV_STATUS_INVALID_REGISTER_VALUE }, /* adjustable */
                 { SELF, 0x11, 0, FREE_GPN, HV_STATUS_INVALID_REGISTER_VALUE },   /* shadow stack */
                 { SELF, 0, 0, 0x400, HV_STATUS_OPERATION_DENIED }, /* behind the RAM */
