@@ -10,12 +10,14 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "vmm/internal.h"
 #include "vtl/hvpage.h"
 #include "vtl/switch.h"
 
 #define HALT_POLL_MS 10
+#define VINA_POLL_NS 250000 /* how often VTL1 is interrupted to look whether VTL0 has an interrupt */
 #define IO_DATA_MAX 4096u
 
 /* KVM_SET_SIGNAL_MASK: in the guest the thread's mask holds, without the library's signal. */
@@ -29,6 +31,17 @@ static int set_signal_mask(struct vtlvmm_vcpu *c, const sigset_t *mask) {
         for (unsigned plane = 0; plane < PLANE_MAX; plane++)
                 if (ioctl(c->vp->plane[plane].fd, KVM_SET_SIGNAL_MASK, &m) < 0)
                         return -errno;
+        return 0;
+}
+
+/* A timer that signals this thread, for VINA. */
+static int make_tick(struct vtlvmm_vcpu *c) {
+        struct sigevent e = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = c->vtlvmm->signal };
+
+        e._sigev_un._tid = (pid_t) syscall(SYS_gettid);
+        if (timer_create(CLOCK_MONOTONIC, &e, &c->tick) < 0)
+                return -errno;
+        c->has_tick = true;
         return 0;
 }
 
@@ -57,10 +70,30 @@ static int set_up_thread(struct vtlvmm_vcpu *c) {
             fcntl(c->kick_read, F_SETOWN_EX, &owner) < 0 ||
             fcntl(c->kick_read, F_SETFL, O_NONBLOCK | O_ASYNC) < 0)
                 return -errno;
+        r = make_tick(c);
+        if (r < 0)
+                return r;
+        c->vp->signal = sig;
         /* One that came before the pipe knew its owner made no signal. */
         if (atomic_load(&c->vp->ctl->kicked))
                 (void) syscall(SYS_tgkill, getpid(), owner.pid, sig);
         c->started = true;
+        return 0;
+}
+
+/*
+ * While VTL1 runs with VINA enabled the engine looks from time to time whether VTL0 could take an
+ * interrupt. Armed before VTL1 is entered and left to expire: one expiry in VTL0 is cheaper than
+ * disarming at every return.
+ */
+static int arm_tick(struct vtlvmm_vcpu *c) {
+        static const struct itimerspec period = { .it_value = { .tv_nsec = VINA_POLL_NS } };
+
+        if (c->ticking)
+                return 0;
+        if (timer_settime(c->tick, 0, &period, NULL) < 0)
+                return -errno;
+        c->ticking = true;
         return 0;
 }
 
@@ -75,6 +108,7 @@ static void drain_kicks(struct vtlvmm_vcpu *c) {
                 ;
         while (sigtimedwait(&set, NULL, &now) > 0)
                 ;
+        c->ticking = false; /* its signal is among these, or it is armed once more for nothing */
 }
 
 /* ---- Exits made in VTL1 that are the VMM's: it knows only VTL0's kvm_run ---- */
@@ -329,6 +363,8 @@ static int serve_exit(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
         for (;;) {
                 int r = to_engine(c, e);
 
+                c->ticking = false; /* a probe may have taken the timer's signal */
+
                 if (r < 0)
                         return r;
                 switch (apply_action(c, e)) {
@@ -370,12 +406,14 @@ static int resume_wait(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
 
 /* KVM_RUN was interrupted at an instruction boundary. Return: as serve_exit(). */
 static int serve_interruption(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
-        bool boundary = c->to_boundary, kicked;
+        bool boundary = c->to_boundary, ticked = c->ticking, kicked;
         int r;
 
         drain_kicks(c);
         kicked = atomic_exchange(&c->vp->ctl->kicked, 0);
         c->to_boundary = false;
+        if (ticked && c->vp->active == 1 && (c->vp->ctl->vina & HV_VINA_ENABLED))
+                kicked = true;
         if (!boundary && !kicked)
                 return -EINTR;
         e->kind = VTL_EXIT_KICK;
@@ -407,6 +445,11 @@ static int run(struct vtlvmm_vcpu *c) {
                 if (vp->active == 1) {
                         now->immediate_exit = vp->plane[0].run->immediate_exit;
                         now->request_interrupt_window = c->irq_window;
+                        if (vp->ctl->vina & HV_VINA_ENABLED) {
+                                r = arm_tick(c);
+                                if (r < 0)
+                                        return r;
+                        }
                         r = step_to_window(c, c->irq_window && !v->precise_faults);
                         if (r < 0)
                                 return r;

@@ -91,6 +91,7 @@ enum hv_call_code {
 #define HV_FEATURE_XMM_INPUT (1u << 4)
 #define HV_FEATURE_FREQUENCY_MSRS (1u << 8)
 #define HV_FEATURE_XMM_OUTPUT (1u << 15)
+#define HV_FEATURE_DIRECT_TIMERS (1u << 19)
 #define HV_FEATURE_PAT_FOR_VSM (1u << 20)
 
 /* Synthetic MSRs, vsm.md 1.6 */
@@ -114,6 +115,8 @@ enum hv_msr {
         HV_MSR_EOM = 0x40000084,
         HV_MSR_SINT0 = 0x40000090,
         HV_MSR_SINT15 = 0x4000009f,
+        HV_MSR_STIMER0_CONFIG = 0x400000b0, /* then COUNT, and so on for four timers */
+        HV_MSR_STIMER3_COUNT = 0x400000b7,
         HV_MSR_LAST = 0x400001ff,
 };
 
@@ -336,6 +339,7 @@ enum hv_message_type {
         HV_MESSAGE_NONE = 0,
         HV_MESSAGE_UNMAPPED_GPA = 0x80000000,
         HV_MESSAGE_GPA_INTERCEPT = 0x80000001,
+        HV_MESSAGE_TIMER_EXPIRED = 0x80000010,
 };
 
 struct hv_message {
@@ -353,6 +357,14 @@ struct hv_message_page {
         struct hv_message slot[HV_SINT_COUNT];
 };
 _Static_assert(sizeof(struct hv_message_page) == HV_PAGE_SIZE, "SIMP");
+
+struct hv_timer_message_payload {
+        uint32_t timer_index;
+        uint32_t reserved;
+        uint64_t expiration_time;
+        uint64_t delivery_time;
+} __attribute__((packed));
+_Static_assert(sizeof(struct hv_timer_message_payload) == 24, "vsm.md 8.6");
 
 enum hv_intercept_access {
         HV_INTERCEPT_ACCESS_READ = 0,

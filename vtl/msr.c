@@ -2,6 +2,7 @@
 #include "util/util.h"
 #include "vtl/engine.h"
 #include "vtl/hvpage.h"
+#include "vtl/stimer.h"
 #include "vtl/synic.h"
 
 #define MSR_TSC 0x10
@@ -218,7 +219,7 @@ static int write_scontrol(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_
         return 0;
 }
 
-/* Nothing is queued behind a slot: an intercept that found its slot busy comes again by itself. */
+/* Timers whose message found its slot busy are looked at again at the end of every exit, so of this one. */
 static int write_eom(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
         return 0;
 }
@@ -230,6 +231,15 @@ static int read_sint(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *re
 
 static int write_sint(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
         return vtl_synic_set_sint(&vp->vtl[vtl].synic, msr - HV_MSR_SINT0, value) ? 0 : 1;
+}
+
+static int read_stimer(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        *ret = vtl_stimer_read(vp, vtl, msr);
+        return 0;
+}
+
+static int write_stimer(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
+        return vtl_stimer_write(vp, vtl, msr, value) ? 0 : 1;
 }
 
 static int read_lapic(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
@@ -262,6 +272,7 @@ static const struct msr_row rows[] = {
         { HV_MSR_SIEFP, HV_MSR_SIMP, read_page, write_page },
         { HV_MSR_EOM, HV_MSR_EOM, read_synic, write_eom },
         { HV_MSR_SINT0, HV_MSR_SINT15, read_sint, write_sint },
+        { HV_MSR_STIMER0_CONFIG, HV_MSR_STIMER3_COUNT, read_stimer, write_stimer },
 };
 
 static const struct msr_row *find_row(uint32_t msr) {

@@ -2,6 +2,7 @@
 #include <time.h>
 
 #include "util/util.h"
+#include "vtl/clock.h"
 #include "vtl/engine.h"
 #include "vtl/memory.h"
 #include "vtl/synic.h"
@@ -66,6 +67,8 @@ static void reset_vp(struct vtl_vp *vp) {
         vp->enabled_vtls = 1u;
         vp->ctl->enabled_vtls = 1u;
         vp->ctl->active_vtl = 0;
+        vp->clock_set = VTL_CLOCK_NEVER;
+        vp->started = vp->index == 0;
         for (unsigned vtl = 0; vtl < VTL_MAX_VTLS; vtl++)
                 vtl_synic_reset(&vp->vtl[vtl].synic);
         lapic_reset(&vp->lapic, vp->apic_id, vp->index == 0);
@@ -107,6 +110,11 @@ int vtl_partition_new(const struct vtl_config *config, struct vtl_partition **re
         }
 
         p->epoch_100ns = monotonic_100ns();
+        r = vtl_clock_start(p);
+        if (r < 0) {
+                vtl_partition_free(p);
+                return r;
+        }
         p->enabled_vtls = 1u;
         p->header->enabled_vtls = 1u;
         for (unsigned i = 0; i < p->n_vps; i++) {
@@ -125,6 +133,7 @@ int vtl_partition_new(const struct vtl_config *config, struct vtl_partition **re
 struct vtl_partition *vtl_partition_free(struct vtl_partition *p) {
         if (!p)
                 return NULL;
+        vtl_clock_stop(p);
         protect_map_free(p->protect);
         for (unsigned vtl = 0; vtl < VTL_MAX_VTLS; vtl++)
                 free(p->overlays[vtl]);

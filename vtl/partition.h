@@ -19,6 +19,7 @@
 struct vtl_vp;
 struct vtl_partition;
 struct vtl_overlay;
+struct vtl_clock;
 
 /* Guest RAM as the engine sees it: all of it, unrestricted. */
 struct vtl_region {
@@ -61,11 +62,22 @@ struct vtl_config {
         void *userdata;
 };
 
+#define VTL_STIMERS 4
+
+struct vtl_stimer {
+        uint64_t config;
+        uint64_t count;
+        uint64_t due;        /* reference time, or UINT64_MAX */
+        uint64_t expired_at; /* of the expiry that the guest has not been told of yet */
+        bool message_pending;
+};
+
 struct vtl_synic {
         uint64_t scontrol;
         uint64_t siefp;
         uint64_t simp;
         uint64_t sint[HV_SINT_COUNT];
+        struct vtl_stimer stimer[VTL_STIMERS];
 };
 
 /* What a VP keeps for each VTL beside the registers in the planes */
@@ -93,6 +105,9 @@ struct vtl_vp {
         uint32_t enabled_vtls;
         struct vtl_vp_vtl vtl[VTL_MAX_VTLS];
         struct lapic lapic; /* VTL1's; VTL0's is the kernel's */
+        bool nmi_pending;   /* for VTL1 */
+        bool started;       /* has run, or was told to */
+        uint64_t clock_set; /* what the partition's clock was last told */
         bool halted;        /* VTL1 executed HLT */
         bool exact_entry; /* VTL1 was entered with all of the shared state: it is to return with it
                              too */
@@ -134,6 +149,7 @@ struct vtl_partition {
         uint32_t tsc_sequence;
         uint64_t epoch_100ns;
         struct protect_map *protect;                /* VTL0's rights */
+        struct vtl_clock *clock;
         struct vtl_vp *current;                     /* whose exit is being served */
         struct vtl_overlay *overlays[VTL_MAX_VTLS]; /* those mapped now; room for all */
         size_t n_overlays[VTL_MAX_VTLS];
