@@ -186,6 +186,18 @@ static int on_key(void *userdata, const char *section, const char *key, const ch
         return set_key(p, &p->policy->rules[p->policy->n - 1], key, value) >= 0;
 }
 
+/* A line that is neither empty nor a comment, from its first character @s on */
+static int check_line(struct parser *p, const char *begin, const char *s, size_t n) {
+        /* inih would take it for a continuation of the value before. */
+        if (s > begin)
+                return complain(p, p->line, "the line is indented");
+        if (*s == '[')
+                return begin_section(p, s, n);
+        if (!memchr(s, '=', n))
+                return complain(p, p->line, "neither a section nor key=value");
+        return 0;
+}
+
 /*
  * inih's reader: one line at a time. inih does not tell line numbers and cuts long lines and names silently, so lines
  * are counted and measured here, and sections are taken here.
@@ -212,14 +224,8 @@ static char *next_line(char *buf, int size, void *userdata) {
         }
         for (s = begin; s < begin + n && (*s == ' ' || *s == '\t'); s++)
                 ;
-        if (s < begin + n && *s == '[') {
-                if (begin_section(p, s, (size_t) (begin + n - s)) < 0)
-                        return NULL;
-        } else if (s > begin && s < begin + n && *s != ';' && *s != '#' && *s != '\r') {
-                /* inih would take it for a continuation of the value before. */
-                (void) complain(p, p->line, "the line is indented");
+        if (s < begin + n && !strchr(";#\r", *s) && check_line(p, begin, s, (size_t) (begin + n - s)) < 0)
                 return NULL;
-        }
         memcpy(buf, begin, n);
         buf[n] = '\n';
         buf[n + 1] = '\0';

@@ -180,6 +180,12 @@ static void publish(struct vtl_vp *vp) {
                           !(vp->pending_event0[0] & 1) && !vp->halted;
 }
 
+/* What VTL1 did to CR8. While it stays, so does the low half of TPR, which CR8 lacks. */
+static void learn_cr8(struct lapic *l, uint8_t cr8) {
+        if ((cr8 & 0xf) != lapic_cr8(l))
+                lapic_set_cr8(l, cr8);
+}
+
 static int serve(struct vtl_vp *vp) {
         struct vtl_control_vp *ctl = vp->ctl;
         struct vtl_exit e = ctl->exit;
@@ -194,10 +200,9 @@ static int serve(struct vtl_vp *vp) {
                 return -EINVAL;
         vp->active_vtl = e.plane;
         if (e.plane == 1)
-                lapic_set_cr8(&vp->lapic, e.cr8);
+                learn_cr8(&vp->lapic, e.cr8);
         else if (vp->enabled_vtls & 2u && !vp->context_pending)
-                lapic_set_cr8(&vp->lapic,
-                              (uint8_t) ctl->vtl1_cr8); /* the hot path left VTL1 with it */
+                learn_cr8(&vp->lapic, (uint8_t) ctl->vtl1_cr8); /* the hot path left VTL1 with it */
 
         r = rows[e.kind].serve(vp, &e);
         if (r == 0)

@@ -161,9 +161,8 @@ static int write_apic(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t va
                         return 1;
                 vp->lapic.tpr = (uint32_t) value;
         } else {
-                /* ICR high, then low: as the xAPIC registers at 0x310 and 0x300 */
-                (void) lapic_mmio_write(&vp->lapic, 0x310, (uint32_t) (value >> 32), &ipi);
-                (void) lapic_mmio_write(&vp->lapic, 0x300, (uint32_t) value, &ipi);
+                if (!lapic_icr_write(&vp->lapic, value, &ipi))
+                        return 1;
                 vtl_send_ipi(vp, &ipi);
         }
         return 0;

@@ -164,6 +164,10 @@ static uint64_t vtl1_move_hypercall(uint64_t page) {
         return hv_register(HV_REGISTER_VSM_VP_STATUS);
 }
 
+static uint64_t vtl1_status(uint64_t arg) {
+        return hv_register(HV_REGISTER_VSM_VP_STATUS);
+}
+
 static void test_hypercall_pages(void) {
         uint64_t page = hv_hypercall_page(0), v;
         struct fault f;
@@ -187,7 +191,7 @@ static void test_hypercall_pages(void) {
         is(rdmsr(HV_MSR_HYPERCALL) & 1, 0, "it stays off without an OS id");
         hv_open();
         is(peek64(page), v, "on again");
-        is(vtl1_run(vtl1_peek, 0x1000) + 1, peek64(0x1000) + 1, "VTL1 was not disturbed");
+        is(vtl1_run(vtl1_status, 0), 0x30001, "VTL1 was not disturbed");
 }
 
 /* Reference time */
@@ -197,6 +201,10 @@ static uint64_t tsc_page_time(const volatile struct hv_reference_tsc_page *p, ui
 
         __asm__("mulq %2" : "=d"(high), "+a"(tsc) : "r"(p->tsc_scale) : "cc");
         return high + (uint64_t) p->tsc_offset;
+}
+
+static uint64_t vtl1_tsc(uint64_t arg) {
+        return rdtsc();
 }
 
 static void test_time(void) {
@@ -210,6 +218,15 @@ static void test_time(void) {
                 last = now;
         }
         is(backwards, 0, "the reference counter never goes back, in both levels");
+        backwards = 0;
+        last = rdtsc();
+        for (unsigned i = 0; i < 50; i++) {
+                now = vtl1_run(vtl1_tsc, 0);
+                backwards += now < last;
+                last = rdtsc();
+                backwards += last < now;
+        }
+        is(backwards, 0, "nor does the TSC, from one level to the other");
         now = hv_time();
         for (before = rdtsc(); rdtsc() - before < 20000000;)
                 cpu_relax();

@@ -74,6 +74,24 @@ static void test_walk_upper(void) {
            "and A and D are set");
 }
 
+/* A fetch needs the page walk as well. */
+static void test_walk_fetch(void) {
+        uint64_t va = ALIAS + 4 * HV_PAGE_SIZE + 0x20;
+        const struct hv_memory_intercept *i = &plan.log[0];
+
+        build_tables(PTE_ACCESSED | PTE_DIRTY);
+        *(volatile uint8_t *) (TARGET + 4 * HV_PAGE_SIZE + 0x20) = 0xc3;
+        close_page(TABLE_PT, 0);
+        plan_start(PLAN_OPEN);
+        probe_fetch((void *) va);
+        is(plan.count, 1, "fetch through a closed page table: intercepted");
+        is(i->gpa, TABLE_PT + 4 * 8, "fetch through a closed page table: GPA");
+        is(i->gva, va, "fetch through a closed page table: GVA");
+        is(i->header.access_type, HV_INTERCEPT_ACCESS_READ,
+           "fetch through a closed page table: access type");
+        is(i->header.rip, va, "fetch through a closed page table: RIP");
+}
+
 /* An alias of a closed page: GVA and GPA differ. */
 static void test_alias(void) {
         uint64_t va = ALIAS + HV_PAGE_SIZE + 0x700;
@@ -194,6 +212,114 @@ static void test_straddling_fetch(void) {
         is(i->header.rip, at, "fetch over a page's end: RIP at the start");
 }
 
+/* Instructions that touch more than they name */
+
+static void test_segment_load(void) {
+        struct table_pointer old = read_gdtr(), new = { .limit = old.limit, .base = SOURCE };
+        struct expected e = { .insn = (uint64_t) probe_load_segment_insn,
+                              .next = (uint64_t) probe_load_segment_next,
+                              .gpa = SOURCE + KERNEL_DS,
+                              .gva = SOURCE + KERNEL_DS,
+                              .access = HV_INTERCEPT_ACCESS_READ };
+
+        close_page(SOURCE, HV_MAP_GPA_ALL);
+        memcpy((void *) SOURCE, (void *) old.base, old.limit + 1);
+        poke64(SOURCE + KERNEL_DS, peek64(SOURCE + KERNEL_DS) | 1ull << 40); /* accessed */
+        write_gdtr(new);
+        close_page(SOURCE, 0);
+        plan_start(PLAN_OPEN);
+        probe_load_segment(KERNEL_DS);
+        check_intercept(0, &e, "segment load from a closed GDT");
+        is(plan.count, 1, "segment load from a closed GDT: one intercept");
+        write_gdtr(old);
+}
+
+static void test_descriptor_store(void) {
+        struct table_pointer now = read_gdtr();
+        struct expected e = { .insn = (uint64_t) probe_sgdt_insn,
+                              .next = (uint64_t) probe_sgdt_next,
+                              .gpa = TARGET2,
+                              .gva = TARGET2,
+                              .access = HV_INTERCEPT_ACCESS_WRITE };
+
+        close_page(TARGET2, HV_MAP_GPA_READABLE);
+        plan_start(PLAN_OPEN);
+        probe_sgdt((void *) (TARGET2 - 4)); /* 10 bytes, the last six in the closed page */
+        check_intercept(0, &e, "SGDT over a page's end");
+        is(memcmp((void *) (TARGET2 - 4), &now, sizeof(now)), 0, "SGDT: done in the end");
+}
+
+static void test_cmpxchg16b(void) {
+        struct expected e = { .insn = (uint64_t) probe_cmpxchg16b_insn,
+                              .next = (uint64_t) probe_cmpxchg16b_next,
+                              .gpa = TARGET + 0x60,
+                              .gva = TARGET + 0x60,
+                              .access = HV_INTERCEPT_ACCESS_WRITE };
+
+        poke64(TARGET + 0x60, 0);
+        poke64(TARGET + 0x68, 0);
+        close_page(TARGET, HV_MAP_GPA_READABLE);
+        plan_start(PLAN_OPEN);
+        probe_cmpxchg16b((void *) (TARGET + 0x60));
+        check_intercept(0, &e, "CMPXCHG16B");
+        is(peek64(TARGET + 0x60) << 32 | peek64(TARGET + 0x68), 0x11ull << 32 | 0x22,
+           "CMPXCHG16B: done in the end");
+}
+
+static void test_iret(void) {
+        uint64_t *frame = (uint64_t *) (STACK_PAGE + 0x800);
+        struct expected e = { .insn = (uint64_t) probe_iret_insn,
+                              .next = (uint64_t) probe_iret_next,
+                              .gpa = (uint64_t) frame,
+                              .gva = (uint64_t) frame,
+                              .access = HV_INTERCEPT_ACCESS_READ };
+
+        close_page(STACK_PAGE, HV_MAP_GPA_ALL);
+        frame[0] = (uint64_t) probe_iret_next;
+        frame[1] = KERNEL_CS;
+        frame[2] = RFLAGS_FIXED;
+        frame[3] = (uint64_t) frame;
+        frame[4] = KERNEL_DS;
+        close_page(STACK_PAGE, 0);
+        plan_start(PLAN_OPEN);
+        probe_iret(frame);
+        check_intercept(0, &e, "IRET from a closed stack");
+        is(plan.count, 1, "IRET from a closed stack: one intercept");
+}
+
+/* At CPL 3: the message says so, and the way to CPL 0 has its own accesses. */
+static void test_user(void) {
+        uint64_t entry = (uint64_t) probe_user_load, rsp = WINDOW_PAGE(31), stack0;
+        const struct hv_memory_intercept *i = &plan.log[0];
+        struct cpu *c = this_cpu();
+        struct expected e = { .insn = (uint64_t) probe_user_load_insn,
+                              .next = (uint64_t) probe_user_load_next,
+                              .gpa = TARGET,
+                              .gva = TARGET,
+                              .access = HV_INTERCEPT_ACCESS_READ };
+        struct fault f;
+
+        close_page(TARGET, 0);
+        plan_start(PLAN_OPEN);
+        f = fault_of(user_enter(entry, rsp, RFLAGS_FIXED, TARGET));
+        check_intercept(0, &e, "load at CPL 3");
+        is(i->header.execution_state & HV_EXEC_STATE_CPL_MASK, 3, "load at CPL 3: CPL");
+        is(i->header.cs.selector & 3, 3, "load at CPL 3: CS");
+        is(f.rip, (uint64_t) probe_user_load_next, "load at CPL 3: done in the end");
+
+        stack0 = c->tss.rsp[0];
+        c->tss.rsp[0] = STACK_PAGE + HV_PAGE_SIZE;
+        close_page(STACK_PAGE, HV_MAP_GPA_READABLE);
+        plan_start(PLAN_OPEN);
+        f = fault_of(user_enter(entry, rsp, RFLAGS_FIXED, TARGET));
+        is(plan.count, 1, "#UD at CPL 3, stack of CPL 0 closed: intercepted");
+        is(i->gpa & ~0xfffull, STACK_PAGE, "#UD at CPL 3, stack of CPL 0 closed: GPA");
+        is(i->header.access_type, HV_INTERCEPT_ACCESS_WRITE,
+           "#UD at CPL 3, stack of CPL 0 closed: access type");
+        is(f.vector, VECTOR_UD, "#UD at CPL 3, stack of CPL 0 closed: delivered");
+        c->tss.rsp[0] = stack0;
+}
+
 /* Event delivery: RIP is innocent, the event must not be lost */
 
 static volatile unsigned events;
@@ -237,6 +363,21 @@ static void test_event(uint32_t icr, uint64_t closed, uint32_t flags,
         close_page(closed, HV_MAP_GPA_ALL);
 }
 
+static void test_int3(void) {
+        struct fault f;
+
+        close_page(STACK_PAGE, HV_MAP_GPA_READABLE);
+        plan_start(PLAN_OPEN);
+        f = fault_of(probe_int3((void *) (STACK_PAGE + HV_PAGE_SIZE)));
+        is(plan.count, 1, "INT3 on a closed stack: intercepted");
+        is(plan.log[0].gpa & ~0xfffull, STACK_PAGE, "INT3 on a closed stack: GPA");
+        is(plan.log[0].header.access_type, HV_INTERCEPT_ACCESS_WRITE,
+           "INT3 on a closed stack: access type");
+        is(plan.log[0].header.rip, (uint64_t) probe_int3_insn, "INT3 on a closed stack: RIP");
+        is(f.vector, 3, "INT3 on a closed stack: delivered");
+        is(f.rip, (uint64_t) probe_int3_next, "INT3 on a closed stack: with RIP behind it");
+}
+
 static void test_exceptions(void) {
         uint64_t top = STACK_PAGE + HV_PAGE_SIZE, idt = (uint64_t) trap_idt(0);
         struct fault f;
@@ -274,11 +415,17 @@ void guest_main(void) {
                   "page table read-only, A and D set");
         test_walk(PTE_ACCESSED | PTE_DIRTY, 0, HV_INTERCEPT_ACCESS_READ, "page table closed");
         test_walk_upper();
+        test_walk_fetch();
         test_alias();
         test_push();
         test_rep_movs();
         test_straddle();
         test_straddling_fetch();
+        test_segment_load();
+        test_descriptor_store();
+        test_cmpxchg16b();
+        test_iret();
+        test_user();
 
         irq_set(VECTOR_IPI, on_ipi);
         irq_set(VECTOR_NMI, on_nmi);
@@ -288,4 +435,5 @@ void guest_main(void) {
         test_event(APIC_ICR_FIXED | VECTOR_IPI, (uint64_t) trap_idt(0), 0, HV_INTERCEPT_ACCESS_READ,
                    "interrupt with a closed IDT");
         test_exceptions();
+        test_int3();
 }

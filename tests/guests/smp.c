@@ -234,7 +234,7 @@ static uint64_t storm(uint64_t n) {
 }
 
 static void test_preemption(void) {
-        uint64_t n = cmdline_number("ipis", 200), rounds = 0, lost = 0;
+        uint64_t n = cmdline_number("ipis", 100), rounds = 0, lost = 0;
         unsigned before = cpus[1][0].interrupts;
 
         irq_set(VECTOR_IPI, on_ipi);
@@ -306,6 +306,101 @@ static void test_halt(void) {
         is(ap_wait("wake-up"), 1, "until its own interrupt comes");
 }
 
+/* An NMI for VTL0 while VTL1 runs; VTL1's own HLT */
+
+static volatile unsigned nmis_in_vtl0, nmis_elsewhere;
+static volatile bool in_vtl1, vtl1_may_go, vtl1_woke;
+
+static void on_nmi(struct trap_frame *f) {
+        if (this_cpu()->vtl == 0)
+                nmis_in_vtl0++;
+        else
+                nmis_elsewhere++;
+}
+
+static uint64_t vtl1_stay(uint64_t arg) {
+        in_vtl1 = true;
+        while (!vtl1_may_go)
+                cpu_relax();
+        return nmis_in_vtl0;
+}
+
+static void on_vtl1_wake(struct trap_frame *f) {
+        vtl1_woke = this_cpu()->vtl == 1;
+        apic_eoi();
+}
+
+static uint64_t vtl1_halt(uint64_t arg) {
+        in_vtl1 = true;
+        __asm__ volatile("sti; hlt; cli" : : : "memory");
+        return vtl1_woke;
+}
+
+static uint64_t vtl1_send(uint64_t vector) {
+        apic_send(1, APIC_ICR_FIXED | (uint32_t) vector);
+        return 0;
+}
+
+static void test_vtl1_waits(void) {
+        irq_set(VECTOR_NMI, on_nmi);
+        ap_start(secure, (uint64_t) vtl1_stay);
+        wait_for(&in_vtl1, "VTL1 on VP 1");
+        apic_send(1, APIC_ICR_NMI);
+        for (uint64_t start = rdtsc(); rdtsc() - start < 20000000;)
+                cpu_relax();
+        is(nmis_in_vtl0 + nmis_elsewhere, 0, "an NMI for VP 1's VTL0 waits while VTL1 runs");
+        vtl1_may_go = true;
+        is(ap_wait("VTL1 on VP 1"), 0, "until VTL1 returns");
+        for (uint64_t start = rdtsc(); nmis_in_vtl0 == 0 && rdtsc() - start < TIMEOUT;)
+                cpu_relax();
+        is(nmis_in_vtl0, 1, "then VTL0 gets it");
+        is(nmis_elsewhere, 0, "and nobody else");
+
+        in_vtl1 = false;
+        irq_set(VECTOR_IPI + 2, on_vtl1_wake);
+        ap_start(secure, (uint64_t) vtl1_halt);
+        wait_for(&in_vtl1, "HLT of VTL1 on VP 1");
+        for (uint64_t start = rdtsc(); rdtsc() - start < 20000000;)
+                cpu_relax();
+        ok(work.fn != NULL, "VTL1 of VP 1 has halted");
+        vtl1_run(vtl1_send, VECTOR_IPI + 2);
+        is(ap_wait("wake-up of VTL1"), 1, "until an interrupt of VTL1's wakes it");
+}
+
+/* All further CPUs at once */
+
+static volatile unsigned all_done, all_bad;
+
+static uint64_t vtl1_index(uint64_t arg) {
+        return this_cpu()->index * 1000 + arg;
+}
+
+static void rest_main(void *arg) {
+        unsigned me = this_cpu()->index, bad;
+
+        hv_open();
+        bad = hv_register(HV_REGISTER_VSM_VP_STATUS) != 0x30000;
+        for (uint64_t i = 0; i < 20; i++)
+                bad += vtl1_run(vtl1_index, i) != me * 1000 + i;
+        __atomic_add_fetch(&all_bad, bad, __ATOMIC_SEQ_CST);
+        __atomic_add_fetch(&all_done, 1, __ATOMIC_SEQ_CST);
+}
+
+static void test_rest(void) {
+        unsigned n = cpu_count(), enabled = 0, started = 0;
+
+        for (unsigned i = 2; i < n; i++)
+                enabled += vtl1_run(vtl1_enable_other, i) == 0;
+        is(enabled, n - 2, "VTL1 enabled on the other CPUs, which have not started yet");
+        for (unsigned i = 2; i < n; i++)
+                started += cpu_start(i, rest_main, NULL);
+        is(started, n - 2, "they start by INIT and SIPI, in VTL0");
+        for (uint64_t start = rdtsc(); all_done < started && rdtsc() - start < TIMEOUT;)
+                cpu_relax();
+        is(all_done, n - 2, "20 secure calls on each of %u", n - 2);
+        is(all_bad, 0, "all right");
+}
+
 void guest_main(void) {
         if (cpu_count() < 2)
                 skip_all("one CPU");
@@ -318,4 +413,7 @@ void guest_main(void) {
         test_protection();
         test_preemption();
         test_halt();
+        test_vtl1_waits();
+        if (cpu_count() > 2)
+                test_rest();
 }

@@ -184,7 +184,7 @@ static const struct {
         uint64_t vtl0, vtl1; /* to be set; KEEP */
         uint64_t initial;    /* in VTL1; KEEP: whatever */
 } rows[] = {
-        { "CR3", read_cr3, write_cr3, KEEP, KEEP, (uint64_t) KEEP },
+        { "CR3", read_cr3, write_cr3, KEEP, KEEP, KEEP },
         { "CR8", read_cr8, write_cr8, 5, 3, 0 },
         { "APIC TPR", get_apic_tpr, set_apic_tpr, 0x50, 0x30, 0 },
         { "DR7", read_dr7, write_dr7, 0x500, 0x600, 0x400 },
@@ -384,6 +384,48 @@ static void test_interrupts(void) {
         is(g.rdx, 4, "and the answer of the call");
 }
 
+/* An interrupt of VTL0 waits while VTL1 runs, even one that lets its own in. */
+static unsigned vtl0_ticks, vtl1_ticks;
+
+static void on_tick(struct trap_frame *f) {
+        if (this_cpu()->vtl == 0)
+                vtl0_ticks++;
+        else
+                vtl1_ticks++;
+        apic_eoi();
+}
+
+static uint64_t open_window(uint64_t arg) {
+        interrupt_window();
+        interrupt_window();
+        return vtl0_ticks + vtl1_ticks;
+}
+
+static void test_lower_interrupt(void) {
+        struct gprs g = gprs_zero();
+
+        irq_set(VECTOR_TIMER, on_tick);
+        apic_send(this_cpu()->index, APIC_ICR_FIXED | VECTOR_TIMER);
+        is(vtl1_run(open_window, 0), 0, "VTL1 gets no interrupt of VTL0's");
+        is(vtl0_ticks, 0, "nor does VTL0, with IF clear");
+        interrupt_window();
+        is(vtl0_ticks, 1, "VTL0 gets it when it lets it in");
+
+        /* With IF set it comes at the return, to VTL0. */
+        write_cr8(15);
+        apic_send(this_cpu()->index, APIC_ICR_FIXED | VECTOR_TIMER);
+        g.rdi = (uint64_t) open_window;
+        g.rflags = RFLAGS_FIXED | RFLAGS_IF;
+        vtl_call(&g);
+        is(g.rdx, 1, "VTL1 gets none either when VTL0 has IF set");
+        write_flags(RFLAGS_FIXED);
+        is(vtl0_ticks, 1, "nor VTL0 while its priority forbids");
+        write_cr8(0);
+        interrupt_window();
+        is(vtl0_ticks, 2, "but then");
+        is(vtl1_ticks, 0, "none went to VTL1");
+}
+
 static void test_many(void) {
         unsigned n = (unsigned) cmdline_number("switches", 1000), bad = 0;
         struct gprs out, g;
@@ -413,5 +455,6 @@ void guest_main(void) {
         test_private();
         test_shared();
         test_interrupts();
+        test_lower_interrupt();
         test_many();
 }

@@ -67,6 +67,7 @@ void cpu_prepare(unsigned vtl, unsigned index) {
         c->gdt[5] = (sizeof(struct tss) - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 |
                     (tss >> 24 & 0xff) << 56;
         c->gdt[6] = tss >> 32;
+        c->gdt[7] = 0x00cf9a000000ffff; /* 0x38 32-bit code */
         c->tss.rsp[0] = (uint64_t) (c->trap_stack + sizeof(c->trap_stack));
         c->tss.ist[0] = (uint64_t) (c->fault_stack + sizeof(c->fault_stack));
         c->tss.io_map = sizeof(struct tss);
@@ -77,7 +78,7 @@ void cpu_load(struct cpu *c) {
         struct table_pointer gdt = { .limit = sizeof(c->gdt) - 1, .base = (uint64_t) c->gdt };
         struct table_pointer idtr = { .limit = sizeof(idt[0]) - 1, .base = (uint64_t) idt[c->vtl] };
 
-        __asm__ volatile("lgdt %0" : : "m"(gdt) : "memory");
+        write_gdtr(gdt);
         write_idtr(idtr);
         __asm__ volatile("ltr %w0" : : "r"(TSS_SELECTOR) : "memory");
         wrmsr(MSR_GS_BASE, (uint64_t) c);

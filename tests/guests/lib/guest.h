@@ -34,6 +34,7 @@
 #define KERNEL_CS 0x08
 #define KERNEL_DS 0x10
 #define TSS_SELECTOR 0x28
+#define CODE32_CS 0x38
 
 #define PTE_PRESENT 0x1ull
 #define PTE_WRITE 0x2ull
@@ -217,6 +218,13 @@ uint64_t hv_call_at(uint64_t control, uint64_t in, uint64_t out, uint64_t entry)
 void vtl1_entry(void);
 void user_enter(uint64_t rip, uint64_t rsp, uint64_t rflags, uint64_t arg);
 
+/* compat.S: registers of a call from 32-bit code; everything must lie below 4 GiB */
+struct compat_regs {
+        uint32_t eax, ecx, edx, ebx, ebp, esi, edi, entry;
+};
+void compat_call(struct compat_regs *r);
+void compat_nothing(void);
+
 /* Runs a statement and says which exception ended it: is(fault_of(wrmsr(...)).vector, VECTOR_GP,
  * "...") */
 #define fault_of(statement)               \
@@ -339,6 +347,10 @@ static inline struct table_pointer read_gdtr(void) {
 
         __asm__ volatile("sgdt %0" : "=m"(p));
         return p;
+}
+
+static inline void write_gdtr(struct table_pointer p) {
+        __asm__ volatile("lgdt %0" : : "m"(p) : "memory");
 }
 
 static inline void invlpg(uint64_t va) {

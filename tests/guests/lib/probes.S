@@ -116,6 +116,60 @@ probe_stack_load_insn:
 probe_stack_load_next:
         ud2
 
+        /* void (uint64_t selector): loads DS */
+        probe   probe_load_segment
+probe_load_segment_insn:
+        movl    %edi, %ds
+probe_load_segment_next:
+        ret
+
+        /* void (struct table_pointer *to) */
+        probe   probe_sgdt
+probe_sgdt_insn:
+        sgdt    (%rdi)
+probe_sgdt_next:
+        ret
+
+        /* void (void *to): stores RCX:RBX where 0 is */
+        probe   probe_cmpxchg16b
+        pushq   %rbx
+        xorl    %eax, %eax
+        xorl    %edx, %edx
+        movl    $0x11, %ebx
+        movl    $0x22, %ecx
+probe_cmpxchg16b_insn:
+        lock cmpxchg16b (%rdi)
+probe_cmpxchg16b_next:
+        popq    %rbx
+        ret
+
+        /* void (uint64_t frame[5]): IRETQ with the frame there, which leads to probe_iret_next */
+        probe   probe_iret
+        pushq   %rbp
+        movq    %rsp, %rbp
+        movq    %rdi, %rsp
+probe_iret_insn:
+        iretq
+probe_iret_next:
+        movq    %rbp, %rsp
+        popq    %rbp
+        ret
+
+        /* void (void *stack_top): INT3 with that stack; does not come back but by a guard */
+        probe   probe_int3
+        movq    %rdi, %rsp
+probe_int3_insn:
+        int3
+probe_int3_next:
+        ud2
+
+        /* At CPL 3 (user_enter): a load from where RDI points, then #UD */
+        probe   probe_user_load
+probe_user_load_insn:
+        movq    (%rdi), %rax
+probe_user_load_next:
+        ud2
+
         /* uint64_t (void *to, uint16_t port): INSB; what RDI is afterwards */
         probe   probe_ins
         movl    %esi, %edx
