@@ -17,7 +17,8 @@
 #include "vtl/switch.h"
 
 #define HALT_POLL_MS 10
-#define VINA_POLL_NS 250000 /* how often VTL1 is interrupted to look whether VTL0 has an interrupt */
+#define VINA_POLL_NS \
+        250000 /* how often VTL1 is interrupted to look whether VTL0 has an interrupt */
 #define IO_DATA_MAX 4096u
 
 /* KVM_SET_SIGNAL_MASK: in the guest the thread's mask holds, without the library's signal. */

@@ -44,7 +44,9 @@ static int serve_fault(struct vtl_vp *vp, const struct vtl_exit *e) {
 }
 
 static int serve_kick(struct vtl_vp *vp, const struct vtl_exit *e) {
-        return vtl_report_stores(vp);
+        int r = vtl_report_stores(vp);
+
+        return r < 0 ? r : vtl_start(vp);
 }
 
 static int serve_nothing(struct vtl_vp *vp, const struct vtl_exit *e) {
@@ -121,7 +123,8 @@ static int inject_nmi(struct vtl_vp *vp) {
 /* Inject when the vCPU is ready for it, else ask for the moment when it is. */
 static int inject_interrupt(struct vtl_vp *vp, const struct vtl_exit *e, bool boundary) {
         int vector = lapic_pending(&vp->lapic), r;
-        struct plane_injection inj = { .kind = PLANE_INJECT_INTERRUPT, .vector = (uint32_t) vector };
+        struct plane_injection inj = { .kind = PLANE_INJECT_INTERRUPT,
+                                       .vector = (uint32_t) vector };
 
         if (vector < 0)
                 return 0;
@@ -199,6 +202,7 @@ static int serve(struct vtl_vp *vp) {
             !(vp->enabled_vtls & 1u << e.plane))
                 return -EINVAL;
         vp->active_vtl = e.plane;
+        vp->started = vp->started || e.kind != VTL_EXIT_KICK;
         if (e.plane == 1)
                 learn_cr8(&vp->lapic, e.cr8);
         else if (vp->enabled_vtls & 2u && !vp->context_pending)

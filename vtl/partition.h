@@ -106,6 +106,9 @@ struct vtl_vp {
         struct vtl_vp_vtl vtl[VTL_MAX_VTLS];
         struct lapic lapic; /* VTL1's; VTL0's is the kernel's */
         bool nmi_pending;   /* for VTL1 */
+        bool start_pending; /* StartVirtualProcessor, to be carried out by the VP itself */
+        bool start_vtl0;    /* with a context for VTL0 */
+        struct hv_initial_vp_context start_context;
         bool started;       /* has run, or was told to */
         uint64_t clock_set; /* what the partition's clock was last told */
         bool halted;        /* VTL1 executed HLT */
@@ -148,7 +151,7 @@ struct vtl_partition {
         bool tsc_known;     /* the reference time is computed from the TSC */
         uint32_t tsc_sequence;
         uint64_t epoch_100ns;
-        struct protect_map *protect;                /* VTL0's rights */
+        struct protect_map *protect; /* VTL0's rights */
         struct vtl_clock *clock;
         struct vtl_vp *current;                     /* whose exit is being served */
         struct vtl_overlay *overlays[VTL_MAX_VTLS]; /* those mapped now; room for all */

@@ -506,7 +506,8 @@ static int op_inject(void *ctx, unsigned vp_index, unsigned plane,
         struct plane_stock *s = ctx;
         struct stock_vp *vp = &s->vps[vp_index];
         struct kvm_interrupt irq = { .irq = inj->vector };
-        struct kvm_msi msi = { .address_lo = (uint32_t) (STOCK_APIC_PAGE | (uint64_t) inj->destination << 12),
+        struct kvm_msi msi = { .address_lo = (uint32_t) (STOCK_APIC_PAGE |
+                                                         (uint64_t) inj->destination << 12),
                                .data = inj->nmi ? MSI_NMI : inj->vector };
 
         if (plane >= PLANE_MAX || inj->vector > 255 || inj->destination > 255)

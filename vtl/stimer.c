@@ -61,7 +61,8 @@ bool vtl_stimer_write(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t va
 }
 
 /* Return: 1 when the guest has been told, 0 when its slot is busy, or a negative errno. */
-static int signal_expiry(struct vtl_vp *vp, unsigned vtl, unsigned index, struct vtl_stimer *t, uint64_t now) {
+static int signal_expiry(struct vtl_vp *vp, unsigned vtl, unsigned index, struct vtl_stimer *t,
+                         uint64_t now) {
         struct hv_timer_message_payload payload = {
                 .timer_index = index,
                 .expiration_time = t->expired_at,
