@@ -6,6 +6,9 @@
 #include "util/util.h"
 #include "vtl/clock.h"
 
+/* A guest must not keep this thread busy with a timer of a few ns. */
+#define MIN_DELAY_NS 20000ull
+
 struct vtl_clock {
         struct vtl_partition *partition;
         pthread_mutex_t lock;
@@ -114,7 +117,8 @@ void vtl_clock_set(struct vtl_vp *vp, uint64_t when) {
         if (when != VTL_CLOCK_NEVER) {
                 now = vtl_reference_time(vp->partition);
                 /* Far enough for any guest: a year. */
-                due = monotonic_ns() + (when > now ? MIN(when - now, 315360000000000ull) * 100 : 0);
+                due = monotonic_ns() +
+                      MAX(when > now ? MIN(when - now, 315360000000000ull) * 100 : 0, MIN_DELAY_NS);
         }
         (void) pthread_mutex_lock(&c->lock);
         c->due[vp->index] = due;

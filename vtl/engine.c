@@ -176,7 +176,7 @@ static void publish(struct vtl_vp *vp) {
         ctl->lapic_idle = idle;
         ctl->pending_vtls = lapic_pending(&vp->lapic) >= 0 ? 2u : 0;
         ctl->halted = vp->halted;
-        vtl_clock_set(vp, vtl_stimers_next(vp));
+        vtl_clock_set(vp, MIN(vtl_stimers_next(vp), vp->lapic.timer_due));
         ctl->action.cr8 = lapic_cr8(&vp->lapic);
         ctl->switchable = (vp->enabled_vtls & 2u) && !vp->context_pending && idle &&
                           !vp->tlb_locked && !vp->exact_entry && vp->n_stores == 0 &&
@@ -187,6 +187,14 @@ static void publish(struct vtl_vp *vp) {
 static void learn_cr8(struct lapic *l, uint8_t cr8) {
         if ((cr8 & 0xf) != lapic_cr8(l))
                 lapic_set_cr8(l, cr8);
+}
+
+static int expire_timers(struct vtl_vp *vp) {
+        uint64_t now = vtl_reference_time(vp->partition);
+
+        vp->lapic.now = now;
+        lapic_timer_expire(&vp->lapic);
+        return vtl_stimers_expire(vp, now);
 }
 
 static int serve(struct vtl_vp *vp) {
@@ -202,6 +210,7 @@ static int serve(struct vtl_vp *vp) {
             !(vp->enabled_vtls & 1u << e.plane))
                 return -EINVAL;
         vp->active_vtl = e.plane;
+        vp->lapic.now = vtl_reference_time(vp->partition);
         vp->started = vp->started || e.kind != VTL_EXIT_KICK;
         if (e.plane == 1)
                 learn_cr8(&vp->lapic, e.cr8);
@@ -210,7 +219,7 @@ static int serve(struct vtl_vp *vp) {
 
         r = rows[e.kind].serve(vp, &e);
         if (r == 0)
-                r = vtl_stimers_expire(vp, vtl_reference_time(vp->partition));
+                r = expire_timers(vp);
         if (r < 0)
                 return r;
         if (ctl->action.kind == VTL_ACTION_TO_VMM || ctl->action.to_boundary)

@@ -14,15 +14,21 @@ static uint64_t monotonic_100ns(void) {
         return (uint64_t) ts.tv_sec * 10000000 + (uint64_t) ts.tv_nsec / 100;
 }
 
-uint64_t vtl_tsc_time(const struct vtl_partition *p) {
-        uint64_t tsc = __builtin_ia32_rdtsc() + p->tsc_delta;
+uint64_t vtl_tsc_now(const struct vtl_partition *p) {
+        return __builtin_ia32_rdtsc() + p->tsc_delta;
+}
 
+uint64_t vtl_tsc_time(const struct vtl_partition *p, uint64_t tsc) {
         return (uint64_t) (((unsigned __int128) tsc * p->tsc_scale) >> 64);
+}
+
+uint64_t vtl_reference_time_of(const struct vtl_partition *p, uint64_t tsc) {
+        return vtl_tsc_time(p, tsc) + (uint64_t) p->tsc_offset;
 }
 
 uint64_t vtl_reference_time(const struct vtl_partition *p) {
         if (p->tsc_known)
-                return vtl_tsc_time(p) + (uint64_t) p->tsc_offset;
+                return vtl_reference_time_of(p, vtl_tsc_now(p));
         return monotonic_100ns() - p->epoch_100ns;
 }
 

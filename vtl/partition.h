@@ -179,5 +179,8 @@ int vtl_engine_exit(struct vtl_vp *vp);
 void vtl_event(struct vtl_vp *vp, enum vtl_event what, uint64_t gpa, uint64_t data);
 /* The partition's reference time in units of 100 ns (vsm.md 1.6: TIME_REF_COUNT) */
 uint64_t vtl_reference_time(const struct vtl_partition *p);
-/* The guest's TSC now, scaled to 100 ns, without the offset */
-uint64_t vtl_tsc_time(const struct vtl_partition *p);
+/* The guest's TSC now; what a value of it is in units of 100 ns, without and with the offset that
+ * makes it reference time. Once the TSC is known. */
+uint64_t vtl_tsc_now(const struct vtl_partition *p);
+uint64_t vtl_tsc_time(const struct vtl_partition *p, uint64_t tsc);
+uint64_t vtl_reference_time_of(const struct vtl_partition *p, uint64_t tsc);
