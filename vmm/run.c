@@ -19,6 +19,7 @@
 #define HALT_POLL_MS 10
 #define VINA_POLL_NS \
         250000 /* how often VTL1 is interrupted to look whether VTL0 has an interrupt */
+#define VINA_HALT_POLL_NS 1000000 /* the same while VTL1 has halted */
 #define IO_DATA_MAX 4096u
 
 /* KVM_SET_SIGNAL_MASK: in the guest the thread's mask holds, without the library's signal. */
@@ -333,18 +334,27 @@ static int to_engine(struct vtlvmm_vcpu *c, const struct vtl_exit *e) {
         return c->vtlvmm->serve(c);
 }
 
-/* VTL1 has halted: until a kick, or a signal of the VMM's. Return: -EINTR for the latter. */
+/*
+ * VTL1 has halted: until a kick, or a signal of the VMM's. With VINA only for a while: an interrupt
+ * for VTL0 wakes VTL1, and nobody tells of one. Return: -EINTR for the VMM's signal.
+ */
 static int wait_for_kick(struct vtlvmm_vcpu *c) {
         struct pollfd p = { .fd = c->kick_read, .events = POLLIN };
-        const struct timespec timeout = { .tv_nsec = HALT_POLL_MS * 1000000L };
+        bool vina = c->vp->ctl->vina & HV_VINA_ENABLED;
+        const struct timespec timeout = { .tv_nsec = vina ? VINA_HALT_POLL_NS
+                                                          : HALT_POLL_MS * 1000000L };
+        int r;
 
         while (!atomic_load(&c->vp->ctl->kicked)) {
                 if (atomic_load(&c->vtlvmm->dead))
                         return -EOWNERDEAD;
                 if (c->vp->plane[0].run->immediate_exit)
                         return -EINTR;
-                if (ppoll(&p, 1, &timeout, &c->wait_mask) < 0)
+                r = ppoll(&p, 1, &timeout, &c->wait_mask);
+                if (r < 0)
                         return errno == EINTR ? -EINTR : -errno;
+                if (r == 0 && vina)
+                        return 0;
         }
         return 0;
 }

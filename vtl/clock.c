@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <time.h>
 
 #include "util/util.h"
@@ -16,6 +17,7 @@ struct vtl_clock {
         pthread_t thread;
         bool quit;
         uint64_t due[VTL_MAX_VPS]; /* CLOCK_MONOTONIC, ns */
+        atomic_bool rung[VTL_MAX_VPS];
 };
 
 static uint64_t monotonic_ns(void) {
@@ -40,6 +42,7 @@ static void kick_due(struct vtl_clock *c, uint64_t now) {
                 if (c->due[i] > now)
                         continue;
                 c->due[i] = VTL_CLOCK_NEVER;
+                atomic_store(&c->rung[i], true);
                 (void) config->ops->kick(config->ops_ctx, i);
         }
 }
@@ -111,7 +114,8 @@ void vtl_clock_set(struct vtl_vp *vp, uint64_t when) {
         struct vtl_clock *c = vp->partition->clock;
         uint64_t now, due = VTL_CLOCK_NEVER;
 
-        if (!c || when == vp->clock_set)
+        /* The same time after the alarm: it rang too early, for the guest has another clock. */
+        if (!c || (!atomic_exchange(&c->rung[vp->index], false) && when == vp->clock_set))
                 return;
         vp->clock_set = when;
         if (when != VTL_CLOCK_NEVER) {
