@@ -24,6 +24,7 @@ struct vtlvmm_vcpu {
         bool to_boundary; /* the pending instruction is to be finished, then the engine wants to
                              know */
         bool irq_window;
+        uint8_t cr8; /* VTL1's, when the engine last saw it */
         bool stepping; /* VTL1 is single-stepped to its interrupt window */
         bool waiting;       /* VTL1 is halted */
         bool ticking; /* the timer that makes the engine look at VTL0 is armed */

@@ -320,7 +320,7 @@ static int apply_action(struct vtlvmm_vcpu *c, const struct vtl_exit *e) {
         } else if (e->kind == VTL_EXIT_MMIO && !e->is_write)
                 memcpy(exited->mmio.data, &a.data, sizeof(exited->mmio.data));
         if (vp->active == 1)
-                vp->plane[1].run->cr8 = a.cr8 & 0xf;
+                vp->plane[1].run->cr8 = c->cr8 = a.cr8 & 0xf;
         c->irq_window = a.irq_window != 0;
         c->to_boundary = a.to_boundary != 0;
         return (int) a.kind;
@@ -456,6 +456,9 @@ static int run(struct vtlvmm_vcpu *c) {
                 if (vp->active == 1) {
                         now->immediate_exit = vp->plane[0].run->immediate_exit;
                         now->request_interrupt_window = c->irq_window;
+                        /* Not every KVM exits for this; an interrupt may have waited for it. */
+                        if (!vp->ctl->lapic_idle && (now->cr8 & 0xf) < c->cr8)
+                                c->to_boundary = true;
                         if (vp->ctl->vina & HV_VINA_ENABLED) {
                                 r = arm_tick(c);
                                 if (r < 0)
