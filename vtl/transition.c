@@ -92,8 +92,8 @@ int vtl_apply_context(struct vtl_vp *vp) {
 }
 
 /*
- * StartVirtualProcessor, on the thread of the VP that starts. The highest level runs first, and is
- * entered as by an interrupt: nobody called it.
+ * StartVirtualProcessor, on the thread of the VP that starts. The highest level runs first, as if
+ * VTL0's first instruction were a VTL call.
  */
 int vtl_start(struct vtl_vp *vp) {
         const struct kvm_mp_state runnable = { .mp_state = KVM_MP_STATE_RUNNABLE };
