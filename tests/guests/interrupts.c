@@ -231,7 +231,7 @@ static const struct {
         { "SMI", { SELF, 2, 0, 0, VECTOR_A, 0, { 0 } }, 6, 5 },
         { "INIT", { SELF, 5, 0, 0, VECTOR_A, 0, { 0 } }, 6, 5 },
         { "SIPI", { SELF, 6, 0, 0, VECTOR_A, 0, { 0 } }, 6, 5 },
-        { "ExtInt", { SELF, 7, 0, 0, VECTOR_A, 0, { 0 } }, 6, 5 },
+        { "an external one", { SELF, 7, 0, 0, VECTOR_A, 0, { 0 } }, 6, 5 },
         { "reserved control bits", { SELF, 0, 4, 0, VECTOR_A, 0, { 0 } }, 6, 5 },
         { "vector 256", { SELF, 0, 0, 0, 256, 0, { 0 } }, 6, 5 },
         { "vector 15", { SELF, 0, 0, 0, 15, 0, { 0 } }, 6, 5 },

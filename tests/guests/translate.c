@@ -29,16 +29,16 @@ enum result {
 /* Pages of the window, by VTL0's tables */
 enum {
         PLAIN = 1,
-        MOVED,      /* mapped to TARGET */
+        MOVED, /* mapped to TARGET */
         TARGET,
         ABSENT,
-        KERNEL,     /* no user access */
+        KERNEL, /* no user access */
         READ_ONLY,
         NO_EXECUTE,
-        OPEN,       /* protections by VTL1 */
+        OPEN, /* protections by VTL1 */
         SHUT,
         READABLE,
-        FRESH,      /* neither accessed nor dirty */
+        FRESH, /* neither accessed nor dirty */
 };
 
 #define RESERVED_BITS (400ul << 20) /* a large page whose entry has a reserved bit */
@@ -141,8 +141,7 @@ static const struct {
           PAGE(PLAIN) },
         { "read-only, read", READ, PAGE(READ_ONLY), SUCCESS, SUCCESS, PAGE(READ_ONLY),
           PAGE(READ_ONLY) },
-        { "read-only, written", WRITE, PAGE(READ_ONLY), PRIVILEGE, SUCCESS, NONE,
-          PAGE(READ_ONLY) },
+        { "read-only, written", WRITE, PAGE(READ_ONLY), PRIVILEGE, SUCCESS, NONE, PAGE(READ_ONLY) },
         { "read-only, written by a user", WRITE | USER, PAGE(READ_ONLY), PRIVILEGE, SUCCESS, NONE,
           PAGE(READ_ONLY) },
         { "no-execute, read", READ, PAGE(NO_EXECUTE), SUCCESS, SUCCESS, PAGE(NO_EXECUTE),
@@ -178,8 +177,8 @@ static void test_rows(void) {
                         is(r.out.page << 12, gpa, "%s: %s: GPA", ways[way].name, rows[i].name);
                         is(r.out.cache, HV_CACHE_TYPE_WB, "%s: %s: write-back", ways[way].name,
                            rows[i].name);
-                        is(r.out.overlay | r.out.reserved, 0, "%s: %s: no overlay",
-                           ways[way].name, rows[i].name);
+                        is(r.out.overlay | r.out.reserved, 0, "%s: %s: no overlay", ways[way].name,
+                           rows[i].name);
                 }
 }
 
@@ -213,8 +212,7 @@ static void test_bad(void) {
                                      .gva = PAGE(PLAIN) };
 
                 is(call((uint64_t) &r), bad_rows[i].from0, "VTL0: %s", bad_rows[i].name);
-                is(vtl1_run(call, (uint64_t) &r), bad_rows[i].from1, "VTL1: %s",
-                   bad_rows[i].name);
+                is(vtl1_run(call, (uint64_t) &r), bad_rows[i].from1, "VTL1: %s", bad_rows[i].name);
         }
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Virtual interrupt notification assist (vsm.md 7.3): VTL1 is told, exactly once until it re-arms,
- * that VTL0 could take an interrupt, from whatever source; and VTL0 takes it when VTL1 has returned.
+ * that VTL0 could take an interrupt, from whatever source; VTL0 takes it when VTL1 has returned.
  */
 #include "lib/hv.h"
 
@@ -20,12 +20,12 @@
 #define STIMER_DIRECT(vector) (1ull << 12 | (uint64_t) (vector) << 4 | 1)
 
 static volatile unsigned vinas, wrong, taken, taken_inside, nmis;
-static volatile unsigned ticks; /* of VTL1's timer */
+static volatile unsigned ticks;    /* of VTL1's timer */
 static uint64_t tick_ms = LONG_MS; /* how long VTL1's handler waits for VINA */
-static volatile bool inside;  /* VTL1 runs */
-static volatile bool too_late; /* VTL0's interrupt was there before */
-static bool auto_eoi;        /* no EOI for VINA */
-static uint8_t status_seen;  /* VinaStatus when its interrupt came */
+static volatile bool inside;       /* VTL1 runs */
+static volatile bool too_late;     /* VTL0's interrupt was there before */
+static bool auto_eoi;              /* no EOI for VINA */
+static uint8_t status_seen;        /* VinaStatus when its interrupt came */
 
 static volatile uint8_t *vina_status(void) {
         return &this_cpu()->assist->vtl_control.vina_status;
@@ -331,7 +331,8 @@ static void test_rearm(void) {
         is(run_open(vtl1_again, 5), 0x102, "VinaAsserted cleared by VTL1: raised again, once");
         is(taken, 1, "for one interrupt of VTL0's");
         is(vtl1_run(vtl1_status, 0), 1, "VinaAsserted is still set in the next call");
-        is(run_open(vtl1_stay_and, (uint64_t) assert_fixed), 2, "so the next interrupt is not told");
+        is(run_open(vtl1_stay_and, (uint64_t) assert_fixed), 2,
+           "so the next interrupt is not told");
         is(taken, 2, "but taken");
         vtl1_run(vtl1_rearm, 0);
 
@@ -398,8 +399,10 @@ static uint64_t vtl1_halt(uint64_t arg) {
         return vinas;
 }
 
+static volatile bool armed; /* VTL0's timer */
+
 static void on_tick(struct trap_frame *f) {
-        too_late = taken > 0;
+        too_late = taken > 0 || !armed;
         inside = true;
         ticks++;
         apic_eoi();
@@ -427,8 +430,10 @@ static void test_halt(void) {
 static void preempt(void (*wait)(void)) {
         for (unsigned i = 1; i <= 5; i++) {
                 forget();
+                armed = false;
                 vtl1_run(vtl1_arm, 3 * i);
                 arm_apic_timer(8 * i);
+                armed = true;
                 wait();
                 if (!too_late)
                         return;
