@@ -76,6 +76,35 @@ int hvcall_enable_vp_vtl(struct hv_call_ctx *c) {
 }
 
 /*
+ * The VP starts on its own thread, when it looks at its kick: in the highest level it has, VTL0's
+ * context waiting for the first return (vsm.md 3.13).
+ */
+int hvcall_start_virtual_processor(struct hv_call_ctx *c) {
+        const struct hv_input_enable_vp_vtl *in = c->input;
+        struct vtl_vp *vp = c->vp, *target;
+        struct vtl_partition *p = vp->partition;
+
+        if (in->target_vtl > VTL_ENCODING_MAX)
+                return HV_STATUS_INVALID_PARAMETER;
+        if (in->partition_id != HV_PARTITION_ID_SELF)
+                return HV_STATUS_INVALID_PARTITION_ID;
+        if (in->vp_index >= p->n_vps || in->vp_index == vp->index)
+                return HV_STATUS_INVALID_VP_INDEX;
+        if (in->target_vtl > vp->active_vtl)
+                return HV_STATUS_ACCESS_DENIED;
+        target = &p->vps[in->vp_index];
+        if (!(target->enabled_vtls & 1u << in->target_vtl) || target->started)
+                return HV_STATUS_INVALID_VP_STATE;
+        if (in->target_vtl == 1)
+                target->context = in->context;
+        else
+                target->start_context = in->context;
+        target->start_vtl0 = in->target_vtl == 0;
+        target->start_pending = target->started = true;
+        return p->config.ops->kick(p->config.ops_ctx, target->index);
+}
+
+/*
  * TargetVtl of ModifyVtlProtectionMask names the VTL that imposes the mask; some clients name the
  * one restricted. Both mean the same here (vsm.md 3.1, 11.5).
  */

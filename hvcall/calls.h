@@ -11,6 +11,20 @@ int hvcall_enable_vp_vtl(struct hv_call_ctx *c);
 int hvcall_modify_protection_prepare(struct hv_call_ctx *c, uint16_t *ret_done);
 int hvcall_modify_protection(struct hv_call_ctx *c);
 
+int hvcall_start_virtual_processor(struct hv_call_ctx *c);
+
+/* calls-interrupts.c */
+int hvcall_notify_long_spin_wait(struct hv_call_ctx *c);
+int hvcall_send_synthetic_cluster_ipi(struct hv_call_ctx *c);
+int hvcall_send_synthetic_cluster_ipi_ex(struct hv_call_ctx *c);
+int hvcall_assert_virtual_interrupt(struct hv_call_ctx *c);
+int hvcall_post_message(struct hv_call_ctx *c);
+int hvcall_signal_event(struct hv_call_ctx *c);
+
+/* calls-translate.c */
+int hvcall_translate_virtual_address(struct hv_call_ctx *c);
+int hvcall_translate_virtual_address_ex(struct hv_call_ctx *c);
+
 /* calls-registers.c */
 int hvcall_registers_prepare(struct hv_call_ctx *c, uint16_t *ret_done);
 int hvcall_get_vp_registers(struct hv_call_ctx *c);

@@ -150,3 +150,129 @@ struct hv_output_ext_query_capabilities {
 } __attribute__((packed));
 HV_WIRE_SIZE(struct hv_output_ext_query_capabilities, 8);
 HV_WIRE_FIELD(struct hv_output_ext_query_capabilities, capabilities, 0, 8);
+
+/* HvCallNotifyLongSpinWait, vsm.md 3.20 */
+struct hv_input_notify_long_spin_wait {
+        uint64_t spin_count;
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_input_notify_long_spin_wait, 8);
+
+/* HvCallSendSyntheticClusterIpi and Ex, vsm.md 3.12; the Ex form's banks follow as variable header */
+struct hv_input_send_ipi {
+        uint32_t vector;
+        uint8_t target_vtl; /* HV_INPUT_VTL_* */
+        uint8_t flags;
+        uint16_t reserved;
+        uint64_t processor_mask;
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_input_send_ipi, 16);
+HV_WIRE_FIELD(struct hv_input_send_ipi, vector, 0, 4);
+HV_WIRE_FIELD(struct hv_input_send_ipi, target_vtl, 4, 1);
+HV_WIRE_FIELD(struct hv_input_send_ipi, flags, 5, 1);
+HV_WIRE_FIELD(struct hv_input_send_ipi, reserved, 6, 2);
+HV_WIRE_FIELD(struct hv_input_send_ipi, processor_mask, 8, 8);
+
+#define HV_VP_SET_SPARSE_4K 0
+#define HV_VP_SET_ALL 1
+struct hv_input_send_ipi_ex {
+        uint32_t vector;
+        uint8_t target_vtl;
+        uint8_t flags;
+        uint16_t reserved;
+        uint64_t format; /* HV_VP_SET_* */
+        uint64_t valid_banks_mask;
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_input_send_ipi_ex, 24);
+HV_WIRE_FIELD(struct hv_input_send_ipi_ex, vector, 0, 4);
+HV_WIRE_FIELD(struct hv_input_send_ipi_ex, target_vtl, 4, 1);
+HV_WIRE_FIELD(struct hv_input_send_ipi_ex, flags, 5, 1);
+HV_WIRE_FIELD(struct hv_input_send_ipi_ex, reserved, 6, 2);
+HV_WIRE_FIELD(struct hv_input_send_ipi_ex, format, 8, 8);
+HV_WIRE_FIELD(struct hv_input_send_ipi_ex, valid_banks_mask, 16, 8);
+
+/* HvCallAssertVirtualInterrupt, vsm.md 3.15 */
+#define HV_INTERRUPT_TYPE_FIXED 0u
+#define HV_INTERRUPT_TYPE_NMI 4u
+struct hv_input_assert_virtual_interrupt {
+        uint64_t partition_id;
+        uint32_t interrupt_type;
+        uint32_t interrupt_flags; /* bit 0 level, bit 1 logical destination */
+        uint64_t destination_address;
+        uint32_t requested_vector;
+        uint8_t target_vtl; /* HV_VTL */
+        uint8_t reserved[3];
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_input_assert_virtual_interrupt, 32);
+HV_WIRE_FIELD(struct hv_input_assert_virtual_interrupt, partition_id, 0, 8);
+HV_WIRE_FIELD(struct hv_input_assert_virtual_interrupt, interrupt_type, 8, 4);
+HV_WIRE_FIELD(struct hv_input_assert_virtual_interrupt, interrupt_flags, 12, 4);
+HV_WIRE_FIELD(struct hv_input_assert_virtual_interrupt, destination_address, 16, 8);
+HV_WIRE_FIELD(struct hv_input_assert_virtual_interrupt, requested_vector, 24, 4);
+HV_WIRE_FIELD(struct hv_input_assert_virtual_interrupt, target_vtl, 28, 1);
+HV_WIRE_FIELD(struct hv_input_assert_virtual_interrupt, reserved, 29, 3);
+
+/* HvCallPostMessage and HvCallSignalEvent, vsm.md 3.19 */
+struct hv_input_post_message {
+        uint32_t connection_id;
+        uint32_t reserved;
+        uint32_t message_type;
+        uint32_t payload_size;
+        uint8_t payload[240];
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_input_post_message, 256);
+HV_WIRE_FIELD(struct hv_input_post_message, connection_id, 0, 4);
+HV_WIRE_FIELD(struct hv_input_post_message, reserved, 4, 4);
+HV_WIRE_FIELD(struct hv_input_post_message, message_type, 8, 4);
+HV_WIRE_FIELD(struct hv_input_post_message, payload_size, 12, 4);
+HV_WIRE_FIELD(struct hv_input_post_message, payload, 16, 240);
+
+struct hv_input_signal_event {
+        uint32_t connection_id;
+        uint16_t flag_number;
+        uint16_t reserved;
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_input_signal_event, 8);
+HV_WIRE_FIELD(struct hv_input_signal_event, connection_id, 0, 4);
+HV_WIRE_FIELD(struct hv_input_signal_event, flag_number, 4, 2);
+HV_WIRE_FIELD(struct hv_input_signal_event, reserved, 6, 2);
+
+/* HvCallTranslateVirtualAddress and Ex, vsm.md 3.9 and 3.10 */
+struct hv_input_translate_virtual_address {
+        uint64_t partition_id;
+        uint32_t vp_index;
+        uint32_t reserved;
+        uint64_t control_flags;
+        uint64_t gva_page;
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_input_translate_virtual_address, 32);
+HV_WIRE_FIELD(struct hv_input_translate_virtual_address, partition_id, 0, 8);
+HV_WIRE_FIELD(struct hv_input_translate_virtual_address, vp_index, 8, 4);
+HV_WIRE_FIELD(struct hv_input_translate_virtual_address, reserved, 12, 4);
+HV_WIRE_FIELD(struct hv_input_translate_virtual_address, control_flags, 16, 8);
+HV_WIRE_FIELD(struct hv_input_translate_virtual_address, gva_page, 24, 8);
+
+struct hv_output_translate_virtual_address {
+        uint32_t result_code;
+        uint8_t cache_type;
+        uint8_t overlay_page; /* bit 0 */
+        uint16_t reserved;
+        uint64_t gpa_page;
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_output_translate_virtual_address, 16);
+HV_WIRE_FIELD(struct hv_output_translate_virtual_address, result_code, 0, 4);
+HV_WIRE_FIELD(struct hv_output_translate_virtual_address, cache_type, 4, 1);
+HV_WIRE_FIELD(struct hv_output_translate_virtual_address, overlay_page, 5, 1);
+HV_WIRE_FIELD(struct hv_output_translate_virtual_address, reserved, 6, 2);
+HV_WIRE_FIELD(struct hv_output_translate_virtual_address, gpa_page, 8, 8);
+
+struct hv_output_translate_virtual_address_ex {
+        struct hv_output_translate_virtual_address translation; /* its gpa_page is unused */
+        uint8_t event_info[32];
+        uint64_t gpa_page;
+        uint64_t reserved;
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_output_translate_virtual_address_ex, 64);
+HV_WIRE_FIELD(struct hv_output_translate_virtual_address_ex, translation, 0, 16);
+HV_WIRE_FIELD(struct hv_output_translate_virtual_address_ex, event_info, 16, 32);
+HV_WIRE_FIELD(struct hv_output_translate_virtual_address_ex, gpa_page, 48, 8);
+HV_WIRE_FIELD(struct hv_output_translate_virtual_address_ex, reserved, 56, 8);

@@ -24,8 +24,12 @@ struct vtlvmm_vcpu {
         bool to_boundary; /* the pending instruction is to be finished, then the engine wants to
                              know */
         bool irq_window;
+        uint8_t cr8; /* VTL1's, when the engine last saw it */
         bool stepping; /* VTL1 is single-stepped to its interrupt window */
         bool waiting;       /* VTL1 is halted */
+        bool ticking; /* the timer that makes the engine look at VTL0 is armed */
+        bool has_tick;
+        timer_t tick;
         bool shown;         /* the last exit was VTL1's, shown through VTL0's kvm_run */
         sigset_t wait_mask; /* the thread's own signals, for waiting */
         struct mailbox_spin spin;

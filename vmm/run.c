@@ -10,12 +10,16 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "vmm/internal.h"
 #include "vtl/hvpage.h"
 #include "vtl/switch.h"
 
 #define HALT_POLL_MS 10
+#define VINA_POLL_NS \
+        250000 /* how often VTL1 is interrupted to look whether VTL0 has an interrupt */
+#define VINA_HALT_POLL_NS 1000000 /* the same while VTL1 has halted */
 #define IO_DATA_MAX 4096u
 
 /* KVM_SET_SIGNAL_MASK: in the guest the thread's mask holds, without the library's signal. */
@@ -29,6 +33,17 @@ static int set_signal_mask(struct vtlvmm_vcpu *c, const sigset_t *mask) {
         for (unsigned plane = 0; plane < PLANE_MAX; plane++)
                 if (ioctl(c->vp->plane[plane].fd, KVM_SET_SIGNAL_MASK, &m) < 0)
                         return -errno;
+        return 0;
+}
+
+/* A timer that signals this thread, for VINA. */
+static int make_tick(struct vtlvmm_vcpu *c) {
+        struct sigevent e = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = c->vtlvmm->signal };
+
+        e._sigev_un._tid = (pid_t) syscall(SYS_gettid);
+        if (timer_create(CLOCK_MONOTONIC, &e, &c->tick) < 0)
+                return -errno;
+        c->has_tick = true;
         return 0;
 }
 
@@ -57,10 +72,30 @@ static int set_up_thread(struct vtlvmm_vcpu *c) {
             fcntl(c->kick_read, F_SETOWN_EX, &owner) < 0 ||
             fcntl(c->kick_read, F_SETFL, O_NONBLOCK | O_ASYNC) < 0)
                 return -errno;
+        r = make_tick(c);
+        if (r < 0)
+                return r;
+        c->vp->signal = sig;
         /* One that came before the pipe knew its owner made no signal. */
         if (atomic_load(&c->vp->ctl->kicked))
                 (void) syscall(SYS_tgkill, getpid(), owner.pid, sig);
         c->started = true;
+        return 0;
+}
+
+/*
+ * While VTL1 runs with VINA enabled the engine looks from time to time whether VTL0 could take an
+ * interrupt. Armed before VTL1 is entered and left to expire: one expiry in VTL0 is cheaper than
+ * disarming at every return.
+ */
+static int arm_tick(struct vtlvmm_vcpu *c) {
+        static const struct itimerspec period = { .it_value = { .tv_nsec = VINA_POLL_NS } };
+
+        if (c->ticking)
+                return 0;
+        if (timer_settime(c->tick, 0, &period, NULL) < 0)
+                return -errno;
+        c->ticking = true;
         return 0;
 }
 
@@ -75,6 +110,7 @@ static void drain_kicks(struct vtlvmm_vcpu *c) {
                 ;
         while (sigtimedwait(&set, NULL, &now) > 0)
                 ;
+        c->ticking = false; /* its signal is among these, or it is armed once more for nothing */
 }
 
 /* ---- Exits made in VTL1 that are the VMM's: it knows only VTL0's kvm_run ---- */
@@ -284,7 +320,7 @@ static int apply_action(struct vtlvmm_vcpu *c, const struct vtl_exit *e) {
         } else if (e->kind == VTL_EXIT_MMIO && !e->is_write)
                 memcpy(exited->mmio.data, &a.data, sizeof(exited->mmio.data));
         if (vp->active == 1)
-                vp->plane[1].run->cr8 = a.cr8 & 0xf;
+                vp->plane[1].run->cr8 = c->cr8 = a.cr8 & 0xf;
         c->irq_window = a.irq_window != 0;
         c->to_boundary = a.to_boundary != 0;
         return (int) a.kind;
@@ -298,18 +334,27 @@ static int to_engine(struct vtlvmm_vcpu *c, const struct vtl_exit *e) {
         return c->vtlvmm->serve(c);
 }
 
-/* VTL1 has halted: until a kick, or a signal of the VMM's. Return: -EINTR for the latter. */
+/*
+ * VTL1 has halted: until a kick, or a signal of the VMM's. With VINA only for a while: an interrupt
+ * for VTL0 wakes VTL1, and nobody tells of one. Return: -EINTR for the VMM's signal.
+ */
 static int wait_for_kick(struct vtlvmm_vcpu *c) {
         struct pollfd p = { .fd = c->kick_read, .events = POLLIN };
-        const struct timespec timeout = { .tv_nsec = HALT_POLL_MS * 1000000L };
+        bool vina = c->vp->ctl->vina & HV_VINA_ENABLED;
+        const struct timespec timeout = { .tv_nsec = vina ? VINA_HALT_POLL_NS
+                                                          : HALT_POLL_MS * 1000000L };
+        int r;
 
         while (!atomic_load(&c->vp->ctl->kicked)) {
                 if (atomic_load(&c->vtlvmm->dead))
                         return -EOWNERDEAD;
                 if (c->vp->plane[0].run->immediate_exit)
                         return -EINTR;
-                if (ppoll(&p, 1, &timeout, &c->wait_mask) < 0)
+                r = ppoll(&p, 1, &timeout, &c->wait_mask);
+                if (r < 0)
                         return errno == EINTR ? -EINTR : -errno;
+                if (r == 0 && vina)
+                        return 0;
         }
         return 0;
 }
@@ -328,6 +373,8 @@ static int stop(struct vtlvmm_vcpu *c) {
 static int serve_exit(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
         for (;;) {
                 int r = to_engine(c, e);
+
+                c->ticking = false; /* a probe may have taken the timer's signal */
 
                 if (r < 0)
                         return r;
@@ -370,12 +417,14 @@ static int resume_wait(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
 
 /* KVM_RUN was interrupted at an instruction boundary. Return: as serve_exit(). */
 static int serve_interruption(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
-        bool boundary = c->to_boundary, kicked;
+        bool boundary = c->to_boundary, ticked = c->ticking, kicked;
         int r;
 
         drain_kicks(c);
         kicked = atomic_exchange(&c->vp->ctl->kicked, 0);
         c->to_boundary = false;
+        if (ticked && c->vp->active == 1 && (c->vp->ctl->vina & HV_VINA_ENABLED))
+                kicked = true;
         if (!boundary && !kicked)
                 return -EINTR;
         e->kind = VTL_EXIT_KICK;
@@ -407,6 +456,14 @@ static int run(struct vtlvmm_vcpu *c) {
                 if (vp->active == 1) {
                         now->immediate_exit = vp->plane[0].run->immediate_exit;
                         now->request_interrupt_window = c->irq_window;
+                        /* Not every KVM exits for this; an interrupt may have waited for it. */
+                        if (!vp->ctl->lapic_idle && (now->cr8 & 0xf) < c->cr8)
+                                c->to_boundary = true;
+                        if (vp->ctl->vina & HV_VINA_ENABLED) {
+                                r = arm_tick(c);
+                                if (r < 0)
+                                        return r;
+                        }
                         r = step_to_window(c, c->irq_window && !v->precise_faults);
                         if (r < 0)
                                 return r;

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <time.h>
 
 #include "vmm/internal.h"
 #include "vtl/cpuid.h"
@@ -69,6 +70,8 @@ _public_ struct vtlvmm *vtlvmm_free(struct vtlvmm *v) {
         attach_client_free(v->client);
         plane_stock_stop(&v->planes);
         for (unsigned i = 0; i < v->planes.n_vps; i++) {
+                if (v->vcpus[i].has_tick)
+                        (void) timer_delete(v->vcpus[i].tick);
                 (void) safe_close(v->vcpus[i].kick_read);
                 (void) safe_close(v->planes.vps[i].kick_fd);
                 free(v->vcpus[i].cpuid);

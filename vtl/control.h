@@ -110,6 +110,7 @@ enum vtl_op_code {
         VTL_OP_SET,
         VTL_OP_COMPLETE,
         VTL_OP_UNWIND,
+        VTL_OP_PROBE,
         VTL_OP_SWITCH,
         VTL_OP_INJECT,
         VTL_OP_PROTECT,

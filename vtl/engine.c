@@ -7,6 +7,8 @@
 #include "util/log.h"
 #include "util/util.h"
 #include "vtl/engine.h"
+#include "vtl/clock.h"
+#include "vtl/stimer.h"
 #include "vtl/switch.h"
 
 /* A VMM may send exits that cannot be served for ever; the journal is not its to fill. */
@@ -46,7 +48,9 @@ static int serve_fault(struct vtl_vp *vp, const struct vtl_exit *e) {
 }
 
 static int serve_kick(struct vtl_vp *vp, const struct vtl_exit *e) {
-        return vtl_report_stores(vp);
+        int r = vtl_report_stores(vp);
+
+        return r < 0 ? r : vtl_start(vp);
 }
 
 static int serve_nothing(struct vtl_vp *vp, const struct vtl_exit *e) {
@@ -70,45 +74,94 @@ static const struct {
         [VTL_EXIT_KICK] = { serve_kick, true },
 };
 
+static struct hv_vp_assist_page *vtl1_assist(struct vtl_vp *vp) {
+        return (struct hv_vp_assist_page *) (void *) vtl_overlay_data(
+                vp->partition, vtl_overlay_page(VTL_OVERLAY_ASSIST, vp->index, 1));
+}
+
 /*
- * VTL1's interrupts. In VTL0: one that VTL1's TPR lets through preempts, whatever either level's
- * RFLAGS.IF (vsm.md 7.2). In VTL1: inject when the vCPU is ready for it, else ask for the moment
- * when it is.
+ * VINA: VTL1 runs while VTL0 could take an interrupt (vsm.md 7.3). Raised once, until VTL1 has
+ * cleared VinaAsserted or, with AutoReset, until it returns.
  */
-static int deliver(struct vtl_vp *vp, const struct vtl_exit *e, bool boundary) {
-        struct vtl_partition *p = vp->partition;
+static int notify_vtl1(struct vtl_vp *vp) {
+        struct hv_vp_vtl_control *control = &vtl1_assist(vp)->vtl_control;
+        uint8_t vector = (uint8_t) (vp->vina & HV_VINA_VECTOR_MASK);
+        int r;
+
+        if (vp->active_vtl != 1 || !(vp->vina & HV_VINA_ENABLED) || vector < 16 ||
+            (control->vina_status & 1))
+                return 0;
+        r = vp->partition->config.ops->probe(vp->partition->config.ops_ctx, vp->index);
+        if (r <= 0)
+                return r;
+        control->vina_status |= 1;
+        (void) lapic_request(&vp->lapic, vector, vp->vina & HV_VINA_AUTO_EOI);
+        return 0;
+}
+
+/* In VTL0: an interrupt that VTL1's TPR lets through, or an NMI, preempts, whatever either level's
+ * RFLAGS.IF (vsm.md 7.2). */
+static int preempt(struct vtl_vp *vp, bool boundary) {
         struct vtl_control_vp *ctl = vp->ctl;
+
+        if (lapic_pending(&vp->lapic) < 0 && !vp->nmi_pending)
+                return 0;
+        if (!(vp->enabled_vtls & 2u) || ctl->action.kind != VTL_ACTION_RUN)
+                return 0;
+        if (!boundary) {
+                ctl->action.to_boundary = 1;
+                return 0;
+        }
+        return vtl_enter_vtl1(vp, HV_VTL_ENTRY_INTERRUPT);
+}
+
+static int inject_nmi(struct vtl_vp *vp) {
+        struct plane_injection inj = { .kind = PLANE_INJECT_NMI };
+
+        if (!vp->nmi_pending)
+                return 0;
+        vp->nmi_pending = vp->halted = false;
+        return vtl_op(vp->partition, inject, 1, &inj);
+}
+
+/* Inject when the vCPU is ready for it, else ask for the moment when it is. */
+static int inject_interrupt(struct vtl_vp *vp, const struct vtl_exit *e, bool boundary) {
         int vector = lapic_pending(&vp->lapic), r;
         struct plane_injection inj = { .kind = PLANE_INJECT_INTERRUPT,
                                        .vector = (uint32_t) vector };
 
-        if (vp->active_vtl == 0) {
-                if (vector < 0 || !(vp->enabled_vtls & 2u) || ctl->action.kind != VTL_ACTION_RUN)
-                        return 0;
-                if (!boundary) {
-                        ctl->action.to_boundary = 1;
-                        return 0;
-                }
-                r = vtl_enter_vtl1(vp, HV_VTL_ENTRY_INTERRUPT);
-                if (r < 0)
-                        return r;
-                ctl->action.irq_window = 1;
+        if (vector < 0)
                 return 0;
-        }
-        if (vector >= 0 && boundary && e->plane == 1 && e->ready_for_injection && e->if_flag &&
+        if (boundary && e->plane == 1 && e->ready_for_injection && e->if_flag &&
             e->kind != VTL_EXIT_HYPERCALL) {
-                r = vtl_op(p, inject, 1, &inj);
+                r = vtl_op(vp->partition, inject, 1, &inj);
                 if (r < 0)
                         return r;
                 lapic_accept(&vp->lapic, (uint8_t) vector);
                 vp->halted = false;
-                vector = lapic_pending(&vp->lapic);
         }
-        if (vector >= 0)
-                ctl->action.irq_window = 1;
-        if (vp->halted)
-                ctl->action.kind = VTL_ACTION_WAIT;
+        if (lapic_pending(&vp->lapic) >= 0)
+                vp->ctl->action.irq_window = 1;
         return 0;
+}
+
+/* What is due before the guest goes on: VTL1's interrupts and notifications. */
+static int deliver(struct vtl_vp *vp, const struct vtl_exit *e, bool boundary) {
+        int r = 0;
+
+        if (vp->active_vtl == 0)
+                r = preempt(vp, boundary);
+        if (r < 0 || vp->active_vtl == 0)
+                return r;
+        if (boundary)
+                r = notify_vtl1(vp);
+        if (r == 0)
+                r = inject_nmi(vp);
+        if (r == 0)
+                r = inject_interrupt(vp, e, boundary);
+        if (vp->halted)
+                vp->ctl->action.kind = VTL_ACTION_WAIT;
+        return r;
 }
 
 static bool lapic_idle(const struct lapic *l) {
@@ -121,12 +174,13 @@ static bool lapic_idle(const struct lapic *l) {
 /* What the library may do without asking, and what the bus shows. */
 static void publish(struct vtl_vp *vp) {
         struct vtl_control_vp *ctl = vp->ctl;
-        bool idle = lapic_idle(&vp->lapic);
+        bool idle = lapic_idle(&vp->lapic) && !vp->nmi_pending;
 
         ctl->enabled_vtls = vp->enabled_vtls;
         ctl->lapic_idle = idle;
         ctl->pending_vtls = lapic_pending(&vp->lapic) >= 0 ? 2u : 0;
         ctl->halted = vp->halted;
+        vtl_clock_set(vp, MIN(vtl_stimers_next(vp), vp->lapic.timer_due));
         ctl->action.cr8 = lapic_cr8(&vp->lapic);
         ctl->switchable = (vp->enabled_vtls & 2u) && !vp->context_pending && idle &&
                           !vp->tlb_locked && !vp->exact_entry && vp->n_stores == 0 &&
@@ -137,6 +191,14 @@ static void publish(struct vtl_vp *vp) {
 static void learn_cr8(struct lapic *l, uint8_t cr8) {
         if ((cr8 & 0xf) != lapic_cr8(l))
                 lapic_set_cr8(l, cr8);
+}
+
+static int expire_timers(struct vtl_vp *vp) {
+        uint64_t now = vtl_reference_time(vp->partition);
+
+        vp->lapic.now = now;
+        lapic_timer_expire(&vp->lapic);
+        return vtl_stimers_expire(vp, now);
 }
 
 static int serve(struct vtl_vp *vp) {
@@ -152,12 +214,16 @@ static int serve(struct vtl_vp *vp) {
             !(vp->enabled_vtls & 1u << e.plane))
                 return -EINVAL;
         vp->active_vtl = e.plane;
+        vp->lapic.now = vtl_reference_time(vp->partition);
+        vp->started = vp->started || e.kind != VTL_EXIT_KICK;
         if (e.plane == 1)
                 learn_cr8(&vp->lapic, e.cr8);
         else if (vp->enabled_vtls & 2u && !vp->context_pending)
                 learn_cr8(&vp->lapic, (uint8_t) ctl->vtl1_cr8); /* the hot path left VTL1 with it */
 
         r = rows[e.kind].serve(vp, &e);
+        if (r == 0)
+                r = expire_timers(vp);
         if (r < 0)
                 return r;
         if (ctl->action.kind == VTL_ACTION_TO_VMM || ctl->action.to_boundary)

@@ -25,6 +25,8 @@ void vtl_send_ipi(struct vtl_vp *vp, const struct lapic_ipi *ipi);
 /* transition.c: moving between the levels. */
 /* Puts the context of EnableVpVtl into VTL1's vCPU; -EINVAL when no CPU would run on it. */
 int vtl_apply_context(struct vtl_vp *vp);
+/* Carries out a StartVirtualProcessor that is pending for this VP. */
+int vtl_start(struct vtl_vp *vp);
 int vtl_enter_vtl1(struct vtl_vp *vp, enum hv_vtl_entry_reason reason);
 int vtl_leave_vtl1(struct vtl_vp *vp, bool fast);
 /* A VTL call or return that the guest asked for: 0 done, 1 for #UD, negative errno. */

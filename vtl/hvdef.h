@@ -42,14 +42,23 @@ enum hv_status {
 
 /* vsm.md section 3 */
 enum hv_call_code {
+        HVCALL_NOTIFY_LONG_SPIN_WAIT = 0x0008,
+        HVCALL_SEND_SYNTHETIC_CLUSTER_IPI = 0x000b,
         HVCALL_MODIFY_VTL_PROTECTION_MASK = 0x000c,
         HVCALL_ENABLE_PARTITION_VTL = 0x000d,
         HVCALL_ENABLE_VP_VTL = 0x000f,
         HVCALL_VTL_CALL = 0x0011,
         HVCALL_VTL_RETURN = 0x0012,
+        HVCALL_SEND_SYNTHETIC_CLUSTER_IPI_EX = 0x0015,
         HVCALL_GET_VP_REGISTERS = 0x0050,
         HVCALL_SET_VP_REGISTERS = 0x0051,
+        HVCALL_TRANSLATE_VIRTUAL_ADDRESS = 0x0052,
+        HVCALL_POST_MESSAGE = 0x005c,
+        HVCALL_SIGNAL_EVENT = 0x005d,
+        HVCALL_ASSERT_VIRTUAL_INTERRUPT = 0x0094,
+        HVCALL_START_VIRTUAL_PROCESSOR = 0x0099,
         HVCALL_GET_VP_INDEX_FROM_APIC_ID = 0x009a,
+        HVCALL_TRANSLATE_VIRTUAL_ADDRESS_EX = 0x00ac,
         HVCALL_EXT_QUERY_CAPABILITIES = 0x8001,
 };
 
@@ -82,15 +91,19 @@ enum hv_call_code {
 #define HV_PRIV_VP_INDEX (1ull << 6)
 #define HV_PRIV_REFERENCE_TSC (1ull << 9)
 #define HV_PRIV_FREQUENCY (1ull << 11)
+#define HV_PRIV_POST_MESSAGES (1ull << 36)
+#define HV_PRIV_SIGNAL_EVENTS (1ull << 37)
 #define HV_PRIV_VSM (1ull << 48)
 #define HV_PRIV_VP_REGISTERS (1ull << 49)
 #define HV_PRIV_FAST_OUTPUT (1ull << 51)
 #define HV_PRIV_EXTENDED_HYPERCALLS (1ull << 52)
+#define HV_PRIV_START_VIRTUAL_PROCESSOR (1ull << 53)
 
 /* EDX of leaf 0x40000003 */
 #define HV_FEATURE_XMM_INPUT (1u << 4)
 #define HV_FEATURE_FREQUENCY_MSRS (1u << 8)
 #define HV_FEATURE_XMM_OUTPUT (1u << 15)
+#define HV_FEATURE_DIRECT_TIMERS (1u << 19)
 #define HV_FEATURE_PAT_FOR_VSM (1u << 20)
 
 /* Synthetic MSRs, vsm.md 1.6 */
@@ -114,6 +127,8 @@ enum hv_msr {
         HV_MSR_EOM = 0x40000084,
         HV_MSR_SINT0 = 0x40000090,
         HV_MSR_SINT15 = 0x4000009f,
+        HV_MSR_STIMER0_CONFIG = 0x400000b0, /* then COUNT, and so on for four timers */
+        HV_MSR_STIMER3_COUNT = 0x400000b7,
         HV_MSR_LAST = 0x400001ff,
 };
 
@@ -336,6 +351,7 @@ enum hv_message_type {
         HV_MESSAGE_NONE = 0,
         HV_MESSAGE_UNMAPPED_GPA = 0x80000000,
         HV_MESSAGE_GPA_INTERCEPT = 0x80000001,
+        HV_MESSAGE_TIMER_EXPIRED = 0x80000010,
 };
 
 struct hv_message {
@@ -353,6 +369,14 @@ struct hv_message_page {
         struct hv_message slot[HV_SINT_COUNT];
 };
 _Static_assert(sizeof(struct hv_message_page) == HV_PAGE_SIZE, "SIMP");
+
+struct hv_timer_message_payload {
+        uint32_t timer_index;
+        uint32_t reserved;
+        uint64_t expiration_time;
+        uint64_t delivery_time;
+} __attribute__((packed));
+_Static_assert(sizeof(struct hv_timer_message_payload) == 24, "vsm.md 8.6");
 
 enum hv_intercept_access {
         HV_INTERCEPT_ACCESS_READ = 0,

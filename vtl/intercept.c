@@ -76,7 +76,7 @@ static bool report(struct vtl_vp *vp, const struct fault_access *f) {
         struct hv_message message;
 
         fill_message(vp, f, &message);
-        if (!vtl_synic_post_intercept(vp, &message))
+        if (vtl_synic_post(vp, 1, HV_SYNIC_INTERCEPTION_SINT_INDEX, &message) <= 0)
                 return false;
         vp->ctl->stats.intercepts++;
         vp->partition->header->intercepts++;

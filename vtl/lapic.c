@@ -127,6 +127,8 @@ static void lapic_reset_registers(struct lapic *l) {
                 .id = id,
                 .svr = 0xff,
                 .dfr = UINT32_MAX,
+                .now = l->now,
+                .timer_due = UINT64_MAX,
         };
         for (size_t i = 0; i < _LAPIC_LVT_MAX; i++)
                 l->lvt[i] = LAPIC_LVT_MASKED;
@@ -303,6 +305,76 @@ bool lapic_icr_write(struct lapic *l, uint64_t value, struct lapic_ipi *ret_ipi)
 
 /* ---- Registers ---- */
 
+/* ---- The timer ---- */
+
+#define TIMER_MODE(lvt) ((lvt) >> 17 & 3)
+#define TIMER_PERIODIC 1u
+#define TIMER_TSC_DEADLINE 2u
+#define NS_PER_REFERENCE 100u
+
+/* The divide configuration register's bits 3, 1 and 0: 2, 4, ... 128, 1. */
+static unsigned timer_divisor(const struct lapic *l) {
+        unsigned bits = (l->timer_divide >> 1 & 4) | (l->timer_divide & 3);
+
+        return 1u << ((bits + 1) & 7);
+}
+
+/* At 1 GHz a count lasts as many ns as the divisor says; at least one unit of reference time. */
+static uint64_t timer_period(const struct lapic *l) {
+        return MAX((uint64_t) l->timer_initial * timer_divisor(l) / NS_PER_REFERENCE, UINT64_C(1));
+}
+
+static void lapic_timer_start(struct lapic *l) {
+        if (TIMER_MODE(l->lvt[LAPIC_LVT_TIMER]) == TIMER_TSC_DEADLINE)
+                return; /* SDM: writes to the initial count are ignored in this mode */
+        l->timer_due = l->timer_initial ? l->now + timer_period(l) : UINT64_MAX;
+}
+
+/* SDM: going to or from TSC-deadline mode disarms the timer. */
+static void lapic_timer_mode(struct lapic *l, uint32_t lvt) {
+        bool deadline = TIMER_MODE(lvt) == TIMER_TSC_DEADLINE;
+
+        if (deadline == lapic_tsc_deadline_mode(l))
+                return;
+        l->timer_due = UINT64_MAX;
+        l->tsc_deadline = 0;
+}
+
+static uint32_t lapic_timer_current(const struct lapic *l) {
+        if (lapic_tsc_deadline_mode(l) || l->timer_due == UINT64_MAX || l->timer_due <= l->now)
+                return 0;
+        return (uint32_t) MIN((l->timer_due - l->now) * NS_PER_REFERENCE / timer_divisor(l),
+                              (uint64_t) l->timer_initial);
+}
+
+bool lapic_tsc_deadline_mode(const struct lapic *l) {
+        return TIMER_MODE(l->lvt[LAPIC_LVT_TIMER]) == TIMER_TSC_DEADLINE;
+}
+
+void lapic_set_tsc_deadline(struct lapic *l, uint64_t tsc, uint64_t due) {
+        if (!lapic_tsc_deadline_mode(l))
+                return;
+        l->tsc_deadline = tsc;
+        l->timer_due = tsc ? due : UINT64_MAX;
+}
+
+void lapic_timer_expire(struct lapic *l) {
+        uint32_t lvt = l->lvt[LAPIC_LVT_TIMER];
+
+        if (l->timer_due > l->now)
+                return;
+        if (TIMER_MODE(lvt) == TIMER_PERIODIC) {
+                uint64_t period = timer_period(l);
+
+                l->timer_due += ((l->now - l->timer_due) / period + 1) * period;
+        } else {
+                l->timer_due = UINT64_MAX;
+                l->tsc_deadline = 0;
+        }
+        if (!(lvt & LAPIC_LVT_MASKED))
+                (void) lapic_request(l, (uint8_t) lvt, false);
+}
+
 static uint32_t lapic_reg_get(const struct lapic *l, uint32_t reg) {
         bool x2apic = lapic_x2apic(l);
 
@@ -339,7 +411,9 @@ static uint32_t lapic_reg_get(const struct lapic *l, uint32_t reg) {
                 return l->timer_initial;
         case REG_TIMER_DIVIDE:
                 return l->timer_divide;
-        default: /* the current count: the timer does not run */
+        case REG_TIMER_CURRENT:
+                return lapic_timer_current(l);
+        default:
                 return 0;
         }
 }
@@ -387,10 +461,13 @@ static void lapic_reg_set(struct lapic *l, uint32_t reg, uint32_t value,
                 /* SDM: while disabled by software the mask bits stay set. */
                 if (!(l->svr & LAPIC_SVR_ENABLE))
                         value |= LAPIC_LVT_MASKED;
+                if (reg - REG_LVT == LAPIC_LVT_TIMER)
+                        lapic_timer_mode(l, value);
                 l->lvt[reg - REG_LVT] = value;
                 break;
         case REG_TIMER_INITIAL:
                 l->timer_initial = value;
+                lapic_timer_start(l);
                 break;
         case REG_TIMER_DIVIDE:
                 l->timer_divide = value;

@@ -6,10 +6,9 @@
  * state is exact, inspectable and saveable. xAPIC page at APIC_BASE and x2APIC MSRs show the same
  * registers.
  *
- * What it is not: the timer does not run. Its registers (LVT entry, initial count, divide) keep
- * what is written, the current count reads 0 and no timer interrupt comes. Thermal, performance
- * counter and LINT entries are stored too and have no source: device interrupts are VTL0's. Only
- * the error entry fires.
+ * The timer counts at 1 GHz, as KVM's does; whoever owns the APIC sets @now before each access and
+ * calls lapic_timer_expire() in time. Thermal, performance counter and LINT entries are stored and
+ * have no source: device interrupts are VTL0's.
  */
 
 #include <stdbool.h>
@@ -74,6 +73,9 @@ struct lapic {
         uint64_t icr;
         uint32_t lvt[_LAPIC_LVT_MAX];
         uint32_t timer_initial, timer_divide;
+        uint64_t now;          /* reference time, by whoever accesses the registers, before */
+        uint64_t timer_due;    /* reference time, or UINT64_MAX */
+        uint64_t tsc_deadline; /* IA32_TSC_DEADLINE while armed */
 };
 
 /* An interrupt that a write to ICR or SELF IPI asks for; the caller finds the destinations. */
@@ -94,6 +96,20 @@ struct lapic_ipi {
  * @bsp: sets the BSP flag of APIC_BASE
  */
 void lapic_reset(struct lapic *l, uint32_t apic_id, bool bsp);
+
+/* Whether the timer is in TSC-deadline mode; then and only then IA32_TSC_DEADLINE does something. */
+bool lapic_tsc_deadline_mode(const struct lapic *l);
+
+/**
+ * lapic_set_tsc_deadline() - a write to IA32_TSC_DEADLINE
+ * @l: the APIC
+ * @tsc: what was written; 0 disarms
+ * @due: the reference time of that TSC value
+ */
+void lapic_set_tsc_deadline(struct lapic *l, uint64_t tsc, uint64_t due);
+
+/* Requests the timer's vector when it is due by l->now; @l->timer_due says when that is next. */
+void lapic_timer_expire(struct lapic *l);
 
 /**
  * lapic_request() - request a fixed edge interrupt

@@ -2,10 +2,12 @@
 #include "util/util.h"
 #include "vtl/engine.h"
 #include "vtl/hvpage.h"
+#include "vtl/stimer.h"
 #include "vtl/synic.h"
 
 #define MSR_TSC 0x10
 #define MSR_APIC_BASE 0x1b
+#define MSR_TSC_DEADLINE 0x6e0
 #define MSR_X2APIC_FIRST 0x800
 #define MSR_X2APIC_LAST 0x8ff
 #define TSC_SAMPLES 4
@@ -100,7 +102,7 @@ static int learn_tsc(struct vtl_vp *vp) {
                 }
         }
         p->tsc_scale = (uint64_t) (((unsigned __int128) 10000 << 64) / p->config.tsc_khz);
-        p->tsc_offset = (int64_t) (vtl_reference_time(p) - vtl_tsc_time(p));
+        p->tsc_offset = (int64_t) (vtl_reference_time(p) - vtl_tsc_time(p, vtl_tsc_now(p)));
         p->tsc_known = true;
         return 0;
 }
@@ -217,7 +219,7 @@ static int write_scontrol(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_
         return 0;
 }
 
-/* Nothing is queued behind a slot: an intercept that found its slot busy comes again by itself. */
+/* Timers whose message found its slot busy are looked at again at the end of every exit, so of this one. */
 static int write_eom(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
         return 0;
 }
@@ -229,6 +231,35 @@ static int read_sint(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *re
 
 static int write_sint(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
         return vtl_synic_set_sint(&vp->vtl[vtl].synic, msr - HV_MSR_SINT0, value) ? 0 : 1;
+}
+
+static int read_stimer(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        *ret = vtl_stimer_read(vp, vtl, msr);
+        return 0;
+}
+
+static int write_stimer(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
+        return vtl_stimer_write(vp, vtl, msr, value) ? 0 : 1;
+}
+
+/* IA32_TSC_DEADLINE of VTL1's APIC */
+static int read_tsc_deadline(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        if (vtl == 0)
+                return 1;
+        *ret = vp->lapic.tsc_deadline;
+        return 0;
+}
+
+static int write_tsc_deadline(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
+        struct vtl_partition *p = vp->partition;
+        int r = vtl == 0 ? 1 : learn_tsc(vp);
+
+        if (r != 0)
+                return r;
+        if (!p->tsc_known)
+                return 1;
+        lapic_set_tsc_deadline(&vp->lapic, value, vtl_reference_time_of(p, value));
+        return 0;
 }
 
 static int read_lapic(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
@@ -247,6 +278,7 @@ static int write_lapic(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t v
 /* Sorted by number. No handler: #GP. */
 static const struct msr_row rows[] = {
         { MSR_APIC_BASE, MSR_APIC_BASE, read_lapic, write_lapic },
+        { MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, read_tsc_deadline, write_tsc_deadline },
         { MSR_X2APIC_FIRST, MSR_X2APIC_LAST, read_lapic, write_lapic },
         { HV_MSR_GUEST_OS_ID, HV_MSR_GUEST_OS_ID, read_os_id, write_os_id },
         { HV_MSR_HYPERCALL, HV_MSR_HYPERCALL, read_hypercall, write_hypercall },
@@ -261,6 +293,7 @@ static const struct msr_row rows[] = {
         { HV_MSR_SIEFP, HV_MSR_SIMP, read_page, write_page },
         { HV_MSR_EOM, HV_MSR_EOM, read_synic, write_eom },
         { HV_MSR_SINT0, HV_MSR_SINT15, read_sint, write_sint },
+        { HV_MSR_STIMER0_CONFIG, HV_MSR_STIMER3_COUNT, read_stimer, write_stimer },
 };
 
 static const struct msr_row *find_row(uint32_t msr) {

@@ -2,6 +2,7 @@
 #include <time.h>
 
 #include "util/util.h"
+#include "vtl/clock.h"
 #include "vtl/engine.h"
 #include "vtl/memory.h"
 #include "vtl/synic.h"
@@ -13,15 +14,21 @@ static uint64_t monotonic_100ns(void) {
         return (uint64_t) ts.tv_sec * 10000000 + (uint64_t) ts.tv_nsec / 100;
 }
 
-uint64_t vtl_tsc_time(const struct vtl_partition *p) {
-        uint64_t tsc = __builtin_ia32_rdtsc() + p->tsc_delta;
+uint64_t vtl_tsc_now(const struct vtl_partition *p) {
+        return __builtin_ia32_rdtsc() + p->tsc_delta;
+}
 
+uint64_t vtl_tsc_time(const struct vtl_partition *p, uint64_t tsc) {
         return (uint64_t) (((unsigned __int128) tsc * p->tsc_scale) >> 64);
+}
+
+uint64_t vtl_reference_time_of(const struct vtl_partition *p, uint64_t tsc) {
+        return vtl_tsc_time(p, tsc) + (uint64_t) p->tsc_offset;
 }
 
 uint64_t vtl_reference_time(const struct vtl_partition *p) {
         if (p->tsc_known)
-                return vtl_tsc_time(p) + (uint64_t) p->tsc_offset;
+                return vtl_reference_time_of(p, vtl_tsc_now(p));
         return monotonic_100ns() - p->epoch_100ns;
 }
 
@@ -66,6 +73,8 @@ static void reset_vp(struct vtl_vp *vp) {
         vp->enabled_vtls = 1u;
         vp->ctl->enabled_vtls = 1u;
         vp->ctl->active_vtl = 0;
+        vp->clock_set = VTL_CLOCK_NEVER;
+        vp->started = vp->index == 0;
         for (unsigned vtl = 0; vtl < VTL_MAX_VTLS; vtl++)
                 vtl_synic_reset(&vp->vtl[vtl].synic);
         lapic_reset(&vp->lapic, vp->apic_id, vp->index == 0);
@@ -107,6 +116,11 @@ int vtl_partition_new(const struct vtl_config *config, struct vtl_partition **re
         }
 
         p->epoch_100ns = monotonic_100ns();
+        r = vtl_clock_start(p);
+        if (r < 0) {
+                vtl_partition_free(p);
+                return r;
+        }
         p->enabled_vtls = 1u;
         p->header->enabled_vtls = 1u;
         for (unsigned i = 0; i < p->n_vps; i++) {
@@ -125,6 +139,7 @@ int vtl_partition_new(const struct vtl_config *config, struct vtl_partition **re
 struct vtl_partition *vtl_partition_free(struct vtl_partition *p) {
         if (!p)
                 return NULL;
+        vtl_clock_stop(p);
         protect_map_free(p->protect);
         for (unsigned vtl = 0; vtl < VTL_MAX_VTLS; vtl++)
                 free(p->overlays[vtl]);

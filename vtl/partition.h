@@ -20,6 +20,7 @@
 struct vtl_vp;
 struct vtl_partition;
 struct vtl_overlay;
+struct vtl_clock;
 
 /* Guest RAM as the engine sees it: all of it, unrestricted. */
 struct vtl_region {
@@ -62,11 +63,22 @@ struct vtl_config {
         void *userdata;
 };
 
+#define VTL_STIMERS 4
+
+struct vtl_stimer {
+        uint64_t config;
+        uint64_t count;
+        uint64_t due;        /* reference time, or UINT64_MAX */
+        uint64_t expired_at; /* of the expiry that the guest has not been told of yet */
+        bool message_pending;
+};
+
 struct vtl_synic {
         uint64_t scontrol;
         uint64_t siefp;
         uint64_t simp;
         uint64_t sint[HV_SINT_COUNT];
+        struct vtl_stimer stimer[VTL_STIMERS];
 };
 
 /* What a VP keeps for each VTL beside the registers in the planes */
@@ -94,6 +106,12 @@ struct vtl_vp {
         uint32_t enabled_vtls;
         struct vtl_vp_vtl vtl[VTL_MAX_VTLS];
         struct lapic lapic; /* VTL1's; VTL0's is the kernel's */
+        bool nmi_pending;   /* for VTL1 */
+        bool start_pending; /* StartVirtualProcessor, to be carried out by the VP itself */
+        bool start_vtl0;    /* with a context for VTL0 */
+        struct hv_initial_vp_context start_context;
+        bool started;       /* has run, or was told to */
+        uint64_t clock_set; /* what the partition's clock was last told */
         bool halted;        /* VTL1 executed HLT */
         bool exact_entry; /* VTL1 was entered with all of the shared state: it is to return with it
                              too */
@@ -134,8 +152,9 @@ struct vtl_partition {
         bool tsc_known;     /* the reference time is computed from the TSC */
         uint32_t tsc_sequence;
         uint64_t epoch_100ns;
-        struct protect_map *protect;                /* VTL0's rights */
+        struct protect_map *protect; /* VTL0's rights */
         struct log_ratelimit log_limit;
+        struct vtl_clock *clock;
         struct vtl_vp *current;                     /* whose exit is being served */
         struct vtl_overlay *overlays[VTL_MAX_VTLS]; /* those mapped now; room for all */
         size_t n_overlays[VTL_MAX_VTLS];
@@ -162,5 +181,8 @@ int vtl_engine_exit(struct vtl_vp *vp);
 void vtl_event(struct vtl_vp *vp, enum vtl_event what, uint64_t gpa, uint64_t data);
 /* The partition's reference time in units of 100 ns (vsm.md 1.6: TIME_REF_COUNT) */
 uint64_t vtl_reference_time(const struct vtl_partition *p);
-/* The guest's TSC now, scaled to 100 ns, without the offset */
-uint64_t vtl_tsc_time(const struct vtl_partition *p);
+/* The guest's TSC now; what a value of it is in units of 100 ns, without and with the offset that
+ * makes it reference time. Once the TSC is known. */
+uint64_t vtl_tsc_now(const struct vtl_partition *p);
+uint64_t vtl_tsc_time(const struct vtl_partition *p, uint64_t tsc);
+uint64_t vtl_reference_time_of(const struct vtl_partition *p, uint64_t tsc);

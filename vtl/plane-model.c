@@ -452,6 +452,15 @@ static int op_complete(void *ctx, unsigned vp_index, unsigned plane) {
 }
 
 /* Registers have not moved since the exit: to forget the instruction is all there is to do. */
+static int op_probe(void *ctx, unsigned vp_index) {
+        struct plane_model *m = ctx;
+        struct model_vp *vp = get_vp(m, vp_index);
+
+        if (fails(m, MODEL_PROBE))
+                return m->fail_with;
+        return vp && vp->active > 0 ? vp->can_interrupt : -EINVAL;
+}
+
 static int op_unwind(void *ctx, unsigned vp_index, unsigned plane) {
         struct plane_model *m = ctx;
         struct model_vp *vp = get_vp(m, vp_index);
@@ -623,6 +632,7 @@ const struct plane_ops plane_model_ops = {
         .set = op_set,
         .complete = op_complete,
         .unwind = op_unwind,
+        .probe = op_probe,
         .switch_to = op_switch_to,
         .inject = op_inject,
         .protect = op_protect,

@@ -54,6 +54,7 @@ struct model_vp {
         unsigned active;
         struct vtl_control_vp *ctl;
         _Atomic unsigned kicks;
+        bool can_interrupt; /* what probe() says of plane 0 */
 
         /* What was injected, oldest first; those beyond the array are only counted. */
         struct {
@@ -81,6 +82,7 @@ enum model_op {
         MODEL_SET,
         MODEL_COMPLETE,
         MODEL_UNWIND,
+        MODEL_PROBE,
         MODEL_SWITCH,
         MODEL_INJECT,
         MODEL_PROTECT,

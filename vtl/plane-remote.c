@@ -52,6 +52,11 @@ static int remote_complete(void *ctx, unsigned vp, unsigned plane) {
         return call(ctx, vp);
 }
 
+static int remote_probe(void *ctx, unsigned vp) {
+        (void) begin(ctx, vp, VTL_OP_PROBE, 0);
+        return call(ctx, vp);
+}
+
 static int remote_unwind(void *ctx, unsigned vp, unsigned plane) {
         begin(ctx, vp, VTL_OP_UNWIND, plane);
         return call(ctx, vp);
@@ -110,6 +115,7 @@ const struct plane_ops plane_remote_ops = {
         .set = remote_set,
         .complete = remote_complete,
         .unwind = remote_unwind,
+        .probe = remote_probe,
         .switch_to = remote_switch_to,
         .inject = remote_inject,
         .protect = remote_protect,
@@ -138,6 +144,8 @@ int plane_remote_serve(const struct plane_ops *ops, void *ctx, unsigned vp, stru
                 return ops->set(ctx, vp, plane, (enum plane_class) arg, data, len);
         case VTL_OP_COMPLETE:
                 return ops->complete(ctx, vp, plane);
+        case VTL_OP_PROBE:
+                return ops->probe(ctx, vp);
         case VTL_OP_UNWIND:
                 return ops->unwind(ctx, vp, plane);
         case VTL_OP_SWITCH:

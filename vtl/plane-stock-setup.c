@@ -12,6 +12,7 @@
 
 #define HV_MSR_COUNT (HV_MSR_LAST - HV_MSR_FIRST + 1u)
 #define MSR_APIC_BASE 0x1b
+#define MSR_TSC_DEADLINE 0x6e0
 
 static int fail(struct plane_stock *s, const char *what, int error) {
         s->failed = what;
@@ -74,6 +75,7 @@ static int add_slots(struct plane_stock *s, const struct stock_region *r, uint32
 
 /* Hyper-V's MSRs come out to us. EOI, ICR and TPR of VTL0 stay KVM's where it knows them. */
 static int filter_msrs(struct plane_stock *s, unsigned plane) {
+        static const uint32_t apic_msrs[] = { MSR_APIC_BASE, MSR_TSC_DEADLINE };
         static uint8_t nothing[HV_MSR_COUNT / 8];
         uint8_t hv[HV_MSR_COUNT / 8] = { 0 };
         struct kvm_enable_cap cap = {
@@ -93,12 +95,14 @@ static int filter_msrs(struct plane_stock *s, unsigned plane) {
         if (plane == 0 && s->kernel_apic_msrs)
                 for (unsigned m = HV_MSR_EOI - HV_MSR_FIRST; m <= HV_MSR_TPR - HV_MSR_FIRST; m++)
                         hv[m / 8] |= (uint8_t) (1u << m % 8);
-        if (plane > 0)
-                filter.ranges[1] = (struct kvm_msr_filter_range){ .flags = KVM_MSR_FILTER_READ |
-                                                                           KVM_MSR_FILTER_WRITE,
-                                                                  .nmsrs = 1,
-                                                                  .base = MSR_APIC_BASE,
-                                                                  .bitmap = nothing };
+        /* VTL1's APIC is the engine's, so is what KVM has of it without an APIC. */
+        for (size_t i = 0; plane > 0 && i < ARRAY_SIZE(apic_msrs); i++)
+                filter.ranges[1 + i] = (struct kvm_msr_filter_range){
+                        .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
+                        .nmsrs = 1,
+                        .base = apic_msrs[i],
+                        .bitmap = nothing,
+                };
         if (ioctl(s->vm_fd[plane], KVM_ENABLE_CAP, &cap) < 0)
                 return fail(s, "KVM_CAP_X86_USER_SPACE_MSR", -errno);
         if (ioctl(s->vm_fd[plane], KVM_X86_SET_MSR_FILTER, &filter) < 0)

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
 
 #include "util/util.h"
 #include "vtl/hvdef.h"
 #include "vtl/plane-stock.h"
 
+#define MSI_NMI 0x400u
 #define UNWIND_MAX 64 /* exits that one emulated instruction may still make */
 
 static int vcpu_ioctl(struct stock_vp *vp, unsigned plane, unsigned long request, void *arg) {
@@ -101,6 +106,58 @@ static int op_complete(void *ctx, unsigned vp, unsigned plane) {
         struct plane_stock *s = ctx;
 
         return complete(&s->vps[vp], plane);
+}
+
+/*
+ * One look: a halted vCPU with a signal pending comes back from KVM_RUN before it enters the guest,
+ * and by then KVM has made it runnable if an interrupt or NMI could be delivered.
+ */
+static int look(struct stock_vp *vp) {
+        struct kvm_mp_state state = { .mp_state = KVM_MP_STATE_HALTED };
+        int r;
+
+        r = vcpu_ioctl(vp, 0, KVM_SET_MP_STATE, &state);
+        if (r < 0)
+                return r;
+        if (syscall(SYS_tgkill, getpid(), (pid_t) syscall(SYS_gettid), vp->signal) < 0)
+                return -errno;
+        r = vcpu_ioctl(vp, 0, KVM_RUN, NULL);
+        if (r != -EINTR)
+                return r < 0 ? r : -EIO;
+        r = vcpu_ioctl(vp, 0, KVM_GET_MP_STATE, &state);
+        return r < 0 ? r : state.mp_state == KVM_MP_STATE_RUNNABLE;
+}
+
+static int op_probe(void *ctx, unsigned vp_index) {
+        static const struct timespec now;
+        struct plane_stock *s = ctx;
+        struct stock_vp *vp = &s->vps[vp_index];
+        struct kvm_mp_state before;
+        sigset_t set;
+        int r, e;
+
+        if (vp->active == 0)
+                return -EINVAL;
+        r = complete(vp, 0);
+        if (r == 0)
+                r = vcpu_ioctl(vp, 0, KVM_GET_MP_STATE, &before);
+        if (r < 0)
+                return r;
+        if (before.mp_state != KVM_MP_STATE_RUNNABLE && before.mp_state != KVM_MP_STATE_HALTED)
+                return 0; /* waits for INIT or SIPI */
+        /* Twice: the first run lets an APIC timer that has expired reach the IRR. */
+        r = look(vp);
+        if (r == 0)
+                r = look(vp);
+        e = vcpu_ioctl(vp, 0, KVM_SET_MP_STATE, &before);
+        (void) sigemptyset(&set);
+        (void) sigaddset(&set, vp->signal);
+        while (sigtimedwait(&set, NULL, &now) > 0)
+                ;
+        /* A kick that came meanwhile may have lost its signal in this. */
+        if (atomic_load(&vp->ctl->kicked))
+                (void) syscall(SYS_tgkill, getpid(), (pid_t) syscall(SYS_gettid), vp->signal);
+        return e < 0 ? e : r;
 }
 
 static int op_unwind(void *ctx, unsigned vp_index, unsigned plane) {
@@ -449,10 +506,11 @@ static int op_inject(void *ctx, unsigned vp_index, unsigned plane,
         struct plane_stock *s = ctx;
         struct stock_vp *vp = &s->vps[vp_index];
         struct kvm_interrupt irq = { .irq = inj->vector };
-        struct kvm_msi msi = { .address_lo = (uint32_t) (STOCK_APIC_PAGE | vp->id << 12),
-                               .data = inj->vector };
+        struct kvm_msi msi = { .address_lo = (uint32_t) (STOCK_APIC_PAGE |
+                                                         (uint64_t) inj->destination << 12),
+                               .data = inj->nmi ? MSI_NMI : inj->vector };
 
-        if (plane >= PLANE_MAX || inj->vector > 255)
+        if (plane >= PLANE_MAX || inj->vector > 255 || inj->destination > 255)
                 return -EINVAL;
         switch (inj->kind) {
         case PLANE_INJECT_INTERRUPT:
@@ -556,6 +614,7 @@ const struct plane_ops plane_stock_ops = {
         .set = op_set,
         .complete = op_complete,
         .unwind = op_unwind,
+        .probe = op_probe,
         .switch_to = op_switch_to,
         .inject = op_inject,
         .protect = op_protect,

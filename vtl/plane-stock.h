@@ -49,6 +49,7 @@ struct stock_vp {
         uint64_t seen_dr[PLANE_MAX][4];
         uint64_t seen_xcr0[PLANE_MAX];
         bool tsc_copied;
+        int signal;  /* blocked in the VP's thread, let in by KVM_RUN */
         int kick_fd; /* write end of the VP's kick pipe */
 };
 

@@ -57,7 +57,7 @@ enum plane_inject_kind {
         PLANE_INJECT_INTERRUPT, /* KVM_INTERRUPT: only when the vCPU said it is ready */
         PLANE_INJECT_NMI,
         PLANE_INJECT_EXCEPTION, /* vector, error code; CR2 is set through PLANE_SREGS */
-        PLANE_INJECT_MSI,       /* plane 0's in-kernel APIC of this VP, fixed vector */
+        PLANE_INJECT_MSI, /* to plane 0's in-kernel APIC of any VP: destination, vector, NMI */
 };
 
 struct plane_injection {
@@ -65,6 +65,8 @@ struct plane_injection {
         uint32_t vector;
         uint32_t has_error_code;
         uint32_t error_code;
+        uint32_t destination; /* PLANE_INJECT_MSI: APIC id */
+        uint32_t nmi;         /* PLANE_INJECT_MSI: an NMI instead of the vector */
 };
 
 /**
@@ -84,6 +86,9 @@ struct plane_ops {
          * registers of the active plane are applied first; its registers are then those after the
          * instruction. */
         int (*complete)(void *ctx, unsigned vp, unsigned plane);
+        /* Whether plane 0 of the VP could take an interrupt or NMI now: 1 or 0. Nothing is executed in the
+         * guest and nothing is lost (planes.md 3). */
+        int (*probe)(void *ctx, unsigned vp);
         /* Takes back a load that KVM emulated and that is to be refused: finishes it with zeros,
          * lets nothing of what follows reach a device, and restores the registers as they were at
          * the exit (kvm-findings 1). */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "util/util.h"
+#include "vtl/clock.h"
+#include "vtl/engine.h"
 #include "vtl/overlay.h"
 #include "vtl/synic.h"
 
@@ -8,6 +10,8 @@ void vtl_synic_reset(struct vtl_synic *s) {
         *s = (struct vtl_synic){ .scontrol = 1 };
         for (unsigned i = 0; i < HV_SINT_COUNT; i++)
                 s->sint[i] = HV_SINT_RESET;
+        for (unsigned i = 0; i < VTL_STIMERS; i++)
+                s->stimer[i].due = VTL_CLOCK_NEVER;
 }
 
 bool vtl_synic_set_sint(struct vtl_synic *s, unsigned n, uint64_t value) {
@@ -18,33 +22,63 @@ bool vtl_synic_set_sint(struct vtl_synic *s, unsigned n, uint64_t value) {
         return true;
 }
 
-void vtl_request_vtl1_interrupt(struct vtl_vp *target, const struct vtl_vp *self, uint8_t vector,
-                                bool auto_eoi) {
+/* Its library must not switch on its own until the engine has looked. */
+static void wake(struct vtl_vp *target, const struct vtl_vp *self) {
         struct vtl_partition *p = target->partition;
 
-        if (!lapic_request(&target->lapic, vector, auto_eoi) || target == self)
+        if (target == self)
                 return;
-        /* Its library must not switch on its own until the engine has looked. */
         target->ctl->switchable = 0;
         target->ctl->lapic_idle = 0;
         (void) p->config.ops->kick(p->config.ops_ctx, target->index);
 }
 
-bool vtl_synic_post_intercept(struct vtl_vp *vp, const struct hv_message *message) {
-        const struct vtl_synic *s = &vp->vtl[1].synic;
-        uint64_t sint = s->sint[HV_SYNIC_INTERCEPTION_SINT_INDEX];
+void vtl_request_vtl1_interrupt(struct vtl_vp *target, const struct vtl_vp *self, uint8_t vector,
+                                bool auto_eoi) {
+        if (lapic_request(&target->lapic, vector, auto_eoi))
+                wake(target, self);
+}
+
+int vtl_assert_interrupt(struct vtl_vp *target, unsigned vtl, uint8_t vector, bool auto_eoi) {
+        struct vtl_partition *p = target->partition;
+        struct plane_injection inj = { .kind = PLANE_INJECT_MSI,
+                                       .vector = vector,
+                                       .destination = target->apic_id };
+
+        if (vtl == 0)
+                return vtl_op(p, inject, 0, &inj);
+        vtl_request_vtl1_interrupt(target, p->current, vector, auto_eoi);
+        return 0;
+}
+
+int vtl_assert_nmi(struct vtl_vp *target, unsigned vtl) {
+        struct vtl_partition *p = target->partition;
+        struct plane_injection inj = { .kind = PLANE_INJECT_MSI,
+                                       .destination = target->apic_id,
+                                       .nmi = 1 };
+
+        if (vtl == 0)
+                return vtl_op(p, inject, 0, &inj);
+        target->nmi_pending = true;
+        wake(target, p->current);
+        return 0;
+}
+
+int vtl_synic_post(struct vtl_vp *vp, unsigned vtl, unsigned n, const struct hv_message *message) {
+        uint64_t sint = vp->vtl[vtl].synic.sint[n];
         struct hv_message_page *page;
         struct hv_message *slot;
-        uint32_t type;
+        int r;
 
         if (sint & HV_SINT_MASKED)
-                return false;
+                return 0;
         page = (struct hv_message_page *) (void *) vtl_overlay_data(
-                vp->partition, vtl_overlay_page(VTL_OVERLAY_SIMP, vp->index, 1));
-        slot = &page->slot[HV_SYNIC_INTERCEPTION_SINT_INDEX];
-        type = __atomic_load_n(&slot->message_type, __ATOMIC_ACQUIRE);
-        if (type != HV_MESSAGE_NONE)
-                return false;
+                vp->partition, vtl_overlay_page(VTL_OVERLAY_SIMP, vp->index, vtl));
+        slot = &page->slot[n];
+        if (__atomic_load_n(&slot->message_type, __ATOMIC_ACQUIRE) != HV_MESSAGE_NONE) {
+                slot->flags |= HV_MESSAGE_PENDING; /* the guest writes EOM when it has read it */
+                return 0;
+        }
 
         /* Payload and header first, the type last: the guest polls the type. */
         memcpy(slot->payload, message->payload, sizeof(slot->payload));
@@ -54,8 +88,9 @@ bool vtl_synic_post_intercept(struct vtl_vp *vp, const struct hv_message *messag
         slot->origination_id = message->origination_id;
         __atomic_store_n(&slot->message_type, message->message_type, __ATOMIC_RELEASE);
 
-        if (!(sint & HV_SINT_POLLING))
-                vtl_request_vtl1_interrupt(vp, vp, (uint8_t) (sint & HV_SINT_VECTOR_MASK),
-                                           sint & HV_SINT_AUTO_EOI);
-        return true;
+        if (sint & HV_SINT_POLLING)
+                return 1;
+        r = vtl_assert_interrupt(vp, vtl, (uint8_t) (sint & HV_SINT_VECTOR_MASK),
+                                 sint & HV_SINT_AUTO_EOI);
+        return r < 0 ? r : 1;
 }

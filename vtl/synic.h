@@ -13,15 +13,19 @@
 void vtl_synic_reset(struct vtl_synic *s);
 
 /**
- * vtl_synic_post_intercept() - put an intercept message into VTL1's slot 0 and raise SINT0
- * (vsm.md 8.5)
+ * vtl_synic_post() - put a message into a VTL's slot of SINT @n and raise it (vsm.md 9)
  *
- * The message bypasses any queue: VTL0's RIP was not advanced, so what does not fit now comes
- * again.
+ * A slot that is busy gets its MessagePending flag; whoever posts tries again when the guest has
+ * written EOM, or, with an intercept, when VTL0's instruction comes again (8.5).
  *
- * Return: true when the message was posted; false when SINT0 is masked or the slot is busy.
+ * Return: 1 when the message was posted; 0 when the SINT is masked or the slot is busy; a negative
+ * errno.
  */
-bool vtl_synic_post_intercept(struct vtl_vp *vp, const struct hv_message *message);
+int vtl_synic_post(struct vtl_vp *vp, unsigned vtl, unsigned n, const struct hv_message *message);
+
+/* A fixed, edge-triggered interrupt, or an NMI, of a VTL of any VP. Return: 0 or a negative errno. */
+int vtl_assert_interrupt(struct vtl_vp *target, unsigned vtl, uint8_t vector, bool auto_eoi);
+int vtl_assert_nmi(struct vtl_vp *target, unsigned vtl);
 
 /* A write to SINTn. Return: false for #GP (unmasked with a vector below 16). */
 bool vtl_synic_set_sint(struct vtl_synic *s, unsigned n, uint64_t value);

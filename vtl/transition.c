@@ -24,16 +24,15 @@ static struct hv_vp_assist_page *assist_page(struct vtl_vp *vp) {
 
 /* VTL1's registers from the context of EnableVpVtl; the rest of its private state is at reset
  * (vsm.md 5.2). */
-int vtl_apply_context(struct vtl_vp *vp) {
+static int apply_context(struct vtl_vp *vp, unsigned vtl, const struct hv_initial_vp_context *c) {
         struct vtl_partition *p = vp->partition;
-        const struct hv_initial_vp_context *c = &vp->context;
         struct plane_msr pat = { .index = 0x277,
                                  .value = c->msr_cr_pat ? c->msr_cr_pat : PAT_RESET };
         struct kvm_sregs s;
         struct kvm_regs regs;
         int r;
 
-        r = vtl_op(p, get, 1, PLANE_SREGS, &s, sizeof(s));
+        r = vtl_op(p, get, vtl, PLANE_SREGS, &s, sizeof(s));
         if (r < 0)
                 return r;
         s.cs = vtl_segment_to_kvm(&c->cs);
@@ -59,17 +58,47 @@ int vtl_apply_context(struct vtl_vp *vp) {
         if ((s.cr0 & CR0_PG) && (s.efer & EFER_LME))
                 s.efer |= EFER_LMA;
         memset(s.interrupt_bitmap, 0, sizeof(s.interrupt_bitmap));
-        r = vtl_op(p, set, 1, PLANE_SREGS, &s, sizeof(s));
+        r = vtl_op(p, set, vtl, PLANE_SREGS, &s, sizeof(s));
         if (r < 0)
                 return r;
-        r = vtl_op(p, set, 1, PLANE_MSRS, &pat, sizeof(pat));
+        r = vtl_op(p, set, vtl, PLANE_MSRS, &pat, sizeof(pat));
         if (r < 0)
                 return r;
         regs = vp->ctl->regs; /* general registers are shared: whatever VTL0 had */
         regs.rip = c->rip;
         regs.rsp = c->rsp;
         regs.rflags = c->rflags | 2;
-        return vtl_op(p, set, 1, PLANE_REGS, &regs, sizeof(regs));
+        return vtl_op(p, set, vtl, PLANE_REGS, &regs, sizeof(regs));
+}
+
+int vtl_apply_context(struct vtl_vp *vp) {
+        return apply_context(vp, 1, &vp->context);
+}
+
+/*
+ * StartVirtualProcessor, on the thread of the VP that starts. The highest level runs first, as if
+ * VTL0's first instruction were a VTL call.
+ */
+int vtl_start(struct vtl_vp *vp) {
+        const struct kvm_mp_state runnable = { .mp_state = KVM_MP_STATE_RUNNABLE };
+        struct vtl_partition *p = vp->partition;
+        int r = 0;
+
+        if (!vp->start_pending)
+                return 0;
+        vp->start_pending = false;
+        if (vp->start_vtl0) {
+                r = vtl_op(p, set, 0, PLANE_MP_STATE, &runnable, sizeof(runnable));
+                if (r == 0)
+                        r = apply_context(vp, 0, &vp->start_context);
+        }
+        if (r == 0 && (vp->enabled_vtls & 2u))
+                r = vtl_enter_vtl1(vp, HV_VTL_ENTRY_VTL_CALL);
+        if (r == -EINVAL) {
+                vp->ctl->action.kind = VTL_ACTION_SHUTDOWN; /* no CPU runs on such a context */
+                return 0;
+        }
+        return r;
 }
 
 int vtl_enter_vtl1(struct vtl_vp *vp, enum hv_vtl_entry_reason reason) {

@@ -71,7 +71,7 @@ static void test_features(void **state) {
                 { 0, 0, false },  /* VP runtime */
                 { 0, 1, true },   /* reference counter */
                 { 0, 2, true },   /* SynIC */
-                { 0, 3, false },  /* synthetic timers */
+                { 0, 3, true },  /* synthetic timers */
                 { 0, 4, true },   /* EOI, ICR, TPR, assist page */
                 { 0, 5, true },   /* OS ID, hypercall page */
                 { 0, 6, true },   /* VP index */
@@ -80,18 +80,18 @@ static void test_features(void **state) {
                 { 0, 10, false }, /* guest idle */
                 { 0, 11, true },  /* frequencies */
                 { 0, 13, false }, /* reenlightenment */
-                { 1, 4, false },  /* post messages */
-                { 1, 5, false },  /* signal events */
+                { 1, 4, true },  /* post messages */
+                { 1, 5, true },  /* signal events */
                 { 1, 12, false }, /* the root partition's mark */
                 { 1, 16, true },  /* AccessVsm */
                 { 1, 17, true },  /* AccessVpRegisters */
                 { 1, 19, true },  /* fast output */
                 { 1, 20, true },  /* extended hypercalls */
-                { 1, 21, false }, /* start of VPs */
+                { 1, 21, true }, /* start of VPs */
                 { 3, 4, true },   /* XMM input */
                 { 3, 8, true },   /* frequency MSRs */
                 { 3, 15, true },  /* XMM output */
-                { 3, 19, false }, /* direct synthetic timers */
+                { 3, 19, true }, /* direct synthetic timers */
                 { 3, 20, true },  /* PAT in the VP context */
         };
         uint32_t regs[4];

@@ -172,7 +172,7 @@ static void test_every_msr(void **state) {
 static void test_unknown(void **state) {
         static const uint32_t unknown[] = { 0x40000003, 0x40000010, 0x40000024, 0x40000040,
                                             0x4000006f, 0x40000074, 0x40000085, 0x4000008f,
-                                            0x400000a0, 0x400000b0, 0x400000f0, 0x40000100,
+                                            0x400000a0, 0x400000b8, 0x400000f0, 0x40000100,
                                             0x40000106, 0x40000118, 0x400001ff, 0x3fffffff,
                                             0x40000200, 0x10,       0,          UINT32_MAX };
         struct fx *f = *state;

@@ -186,6 +186,7 @@ static void take_state(struct fx *f, struct all_state *ret) {
         memset(ret, 0, sizeof(*ret));
         for (unsigned vp = 0; vp < 2; vp++) {
                 ret->vp[vp] = *fx_vp(f, vp);
+                ret->vp[vp].lapic.now = 0; /* the time of the last exit */
                 for (unsigned plane = 0; plane < 2; plane++) {
                         struct model_vcpu *c = &ret->cpu[vp][plane];
 

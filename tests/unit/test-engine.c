@@ -450,8 +450,8 @@ static void test_apic_ids(void **state) {
 }
 
 static void test_other_calls(void **state) {
-        static const uint16_t unknown[] = { 0x0,  0x1,  0x2,  0x3,  0x8,  0xb,    0xe,    0x10,
-                                            0x4d, 0x52, 0x5c, 0x99, 0xac, 0x8000, 0x8002, 0xffff };
+        static const uint16_t unknown[] = { 0x0,  0x1,  0x2,    0x3,    0xe,   0x10, 0x13,
+                                            0x4d, 0x7e, 0x8000, 0x8002, 0xffff };
         struct fx *f = *state;
 
         for (size_t i = 0; i < ARRAY_SIZE(unknown); i++)

@@ -238,7 +238,7 @@ static void test_mmio_registers(void **state) {
                 { 0x360, UINT32_MAX, 0x1a7ff },
                 { 0x370, UINT32_MAX, 0x100ff },
                 { 0x380, 0x12345678, 0x12345678 },
-                { 0x390, 0x12345678, 0 }, /* the timer does not run */
+                { 0x390, 0x12345678, 0x1234564a }, /* of the initial count; counts in 100 ns */
                 { 0x3e0, UINT32_MAX, 0xb },
         };
 
@@ -389,28 +389,85 @@ static void test_x2apic_registers(void **state) {
         assert_int_equal(msr_read(&l, 0x832), 0x20030);
         msr_write(&l, 0x838, 1000);
         assert_int_equal(msr_read(&l, 0x838), 1000);
-        assert_int_equal(msr_read(&l, 0x839), 0);
+        assert_int_equal(msr_read(&l, 0x839), 1000);
         msr_write(&l, 0x83e, 0xb);
         assert_int_equal(msr_read(&l, 0x83e), 0xb);
         assert_int_equal(msr_read(&l, 0x828), 0);
         msr_write(&l, 0x828, 0);
 }
 
+/* At 1 GHz and divided by 1 a count of 1000 lasts 10 units of reference time. */
+static void test_timer(void **state) {
+        struct lapic l;
+
+        lapic_reset(&l, 0, true);
+        l.now = 1000;
+        mmio_write(&l, 0xf0, 0x1ff);
+        mmio_write(&l, 0x3e0, 0xb);
+        mmio_write(&l, 0x320, 0x40); /* one-shot */
+        mmio_write(&l, 0x380, 1000);
+        assert_int_equal(l.timer_due, 1010);
+        l.now = 1004;
+        assert_int_equal(mmio_read(&l, 0x390), 600);
+        lapic_timer_expire(&l);
+        assert_int_equal(lapic_pending(&l), -1);
+        l.now = 1010;
+        lapic_timer_expire(&l);
+        assert_int_equal(lapic_pending(&l), 0x40);
+        assert_int_equal(l.timer_due, UINT64_MAX);
+        assert_int_equal(mmio_read(&l, 0x390), 0);
+        lapic_accept(&l, 0x40);
+        lapic_eoi(&l);
+
+        mmio_write(&l, 0x320, 0x20041); /* periodic; what was missed comes once */
+        mmio_write(&l, 0x380, 1000);
+        l.now = 1055;
+        lapic_timer_expire(&l);
+        assert_int_equal(lapic_pending(&l), 0x41);
+        assert_int_equal(l.timer_due, 1060);
+        lapic_accept(&l, 0x41);
+        lapic_eoi(&l);
+        mmio_write(&l, 0x380, 0);
+        assert_int_equal(l.timer_due, UINT64_MAX);
+
+        mmio_write(&l, 0x380, 1000);
+        mmio_write(&l, 0x320, 0x40042); /* TSC deadline: another mode disarms */
+        assert_int_equal(l.timer_due, UINT64_MAX);
+        mmio_write(&l, 0x380, 1000);
+        assert_int_equal(l.timer_due, UINT64_MAX);
+        lapic_set_tsc_deadline(&l, 77, 2000);
+        assert_int_equal(l.tsc_deadline, 77);
+        l.now = 2000;
+        lapic_timer_expire(&l);
+        assert_int_equal(lapic_pending(&l), 0x42);
+        assert_int_equal(l.tsc_deadline, 0);
+
+        mmio_write(&l, 0x320, 0x10043); /* masked: nothing comes of it */
+        lapic_accept(&l, 0x42);
+        lapic_eoi(&l);
+        mmio_write(&l, 0x380, 1000);
+        l.now = 5000;
+        lapic_timer_expire(&l);
+        assert_int_equal(lapic_pending(&l), -1);
+        lapic_set_tsc_deadline(&l, 78, 6000); /* not in that mode: ignored */
+        assert_int_equal(l.tsc_deadline, 0);
+}
+
 static void test_x2apic_gp(void **state) {
         static const uint32_t unreadable[] = { 0x800, 0x801, 0x80b, 0x80c, 0x80e, 0x82f, 0x831,
                                                0x83f, 0x840, 0x8ff, 0x7ff, 0x900, 0x1a };
-        static const uint32_t unwritable[] = { 0x800, 0x802, 0x803, 0x80a, 0x80d, 0x80e, 0x810,
-                                               0x818, 0x827, 0x82f, 0x831, 0x839, 0x840, 0x8ff,
-                                               0x7ff, 0x900, 0x1a };
+        static const uint32_t unwritable[] = { 0x800, 0x802, 0x803, 0x80a, 0x80d, 0x80e,
+                                               0x810, 0x818, 0x827, 0x82f, 0x831, 0x839,
+                                               0x840, 0x8ff, 0x7ff, 0x900, 0x1a };
         static const struct {
                 uint32_t msr;
                 uint64_t value;
         } reserved[] = {
-                { 0x808, 0x100 },     { 0x808, 1ull << 32 }, { 0x80f, 1u << 10 },
-                { 0x80f, 1u << 12 },  { 0x828, 1 },          { 0x832, 1u << 8 },
-                { 0x835, 1u << 11 },  { 0x837, 1u << 31 },   { 0x838, 1ull << 32 },
-                { 0x83e, 4 },         { 0x83f, 0x100 },      { 0x83f, 1ull << 32 },
-                { 0x830, 1u << 13 },  { 0x830, 1u << 16 },   { 0x830, 1u << 20 },
+                { 0x808, 0x100 },    { 0x808, 1ull << 32 }, { 0x80f, 1u << 10 },
+                { 0x80f, 1u << 12 }, { 0x828, 1 },          { 0x832, 1u << 8 },
+                { 0x835, 1u << 11 }, { 0x837, 1u << 31 },   { 0x838, 1ull << 32 },
+                { 0x83e, 4 },        { 0x83f, 0x100 },      { 0x83f, 1ull << 32 },
+                { 0x830, 1u << 13 }, { 0x830, 1u << 16 },   { 0x830, 1u << 20 },
         };
         struct lapic l = x2apic(0);
 
@@ -548,8 +605,8 @@ static void test_matches(void **state) {
         };
 
         for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-                struct lapic target = rows[i].target_x2apic ? x2apic(rows[i].id)
-                                                            : xapic(rows[i].id);
+                struct lapic target =
+                        rows[i].target_x2apic ? x2apic(rows[i].id) : xapic(rows[i].id);
                 struct lapic_ipi ipi = {
                         .valid = true,
                         .vector = 0x40,
@@ -582,6 +639,7 @@ int main(void) {
                 cmocka_unit_test(test_apic_base),
                 cmocka_unit_test(test_off),
                 cmocka_unit_test(test_x2apic_registers),
+                cmocka_unit_test(test_timer),
                 cmocka_unit_test(test_x2apic_gp),
                 cmocka_unit_test(test_self_ipi),
                 cmocka_unit_test(test_icr_xapic),

@@ -369,6 +369,19 @@ static inline void interrupt_window(void) {
         __asm__ volatile("sti; nop; inb $0x80, %%al; nop; cli" : : : "rax", "memory");
 }
 
+static inline void irq_on(void) {
+        __asm__ volatile("sti" : : : "memory");
+}
+
+static inline void irq_off(void) {
+        __asm__ volatile("cli" : : : "memory");
+}
+
+/* Interrupts off again when it returns. */
+static inline void halt(void) {
+        __asm__ volatile("sti; hlt; cli" : : : "memory");
+}
+
 static inline uint64_t peek64(uint64_t gpa) {
         return *(volatile uint64_t *) gpa;
 }

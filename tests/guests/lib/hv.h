@@ -117,6 +117,21 @@ bool vtl1_page_is(uint64_t gpa, uint64_t value);
 /* Called in VTL0: VTL1 sets the rights of @n pages. Returns the whole result value. */
 uint64_t protect(uint64_t gpa, unsigned n, uint32_t flags);
 
+/* job.c */
+
+uint64_t tsc_per_ms(void);
+void spin_ms(uint64_t ms);
+/* Until @counter has reached @n; false after @ms milliseconds. */
+bool spin_for(const volatile unsigned *counter, unsigned n, uint64_t ms);
+
+/* Starts a CPU, which then does one job after the other in VTL0; with VTL1 by vsm_open(), too. */
+void job_open(unsigned cpu);
+void job_open_vtl1(unsigned cpu);
+void job_start(unsigned cpu, uint64_t (*fn)(uint64_t arg), uint64_t arg);
+bool job_busy(unsigned cpu);
+uint64_t job_wait(unsigned cpu, const char *what);
+uint64_t job_run(unsigned cpu, uint64_t (*fn)(uint64_t arg), uint64_t arg, const char *what);
+
 /* What VTL1 shall do with the intercepts to come, and what it saw. */
 enum plan_action {
         PLAN_SKIP,   /* RIP += InstructionLength */
