@@ -8,8 +8,12 @@
 #include "util/util.h"
 #include "vtl/engine.h"
 #include "vtl/clock.h"
+#include "vtl/memory.h"
 #include "vtl/stimer.h"
 #include "vtl/switch.h"
+#include "vtl/walk.h"
+
+#define X86_HLT 0xf4 /* the instruction */
 
 /* A VMM may send exits that cannot be served for ever; the journal is not its to fill. */
 #define LOG_INTERVAL_MS 10000u
@@ -36,9 +40,28 @@ static int serve_hypercall(struct vtl_vp *vp, const struct vtl_exit *e) {
         return vp->partition->config.hypercall(vp);
 }
 
+/*
+ * Whether VTL1's last instruction was HLT. A KVM that emulates the guest sometimes reports one in
+ * the middle of an interrupt handler's entry, and with interrupts off nothing would end it.
+ */
+static bool after_halt(const struct vtl_vp *vp) {
+        struct vtl_memory_view view = { .partition = vp->partition, .vtl = 1 };
+        struct walk_space space = vtl_memory_space(&view);
+        const struct kvm_sregs *s = &vp->ctl->sregs;
+        struct walk_result w;
+        uint8_t byte;
+
+        if (walk(&space, s, s->cs.base + vp->ctl->regs.rip - 1, 0, &w) < 0 || w.fault != WALK_OK ||
+            vtl_memory_read(vp->partition, 1, w.gpa, &byte, 1, 0) < 0)
+                return true;
+        return byte == X86_HLT;
+}
+
 static int serve_halt(struct vtl_vp *vp, const struct vtl_exit *e) {
         if (vp->active_vtl != 1)
                 return -EINVAL;
+        if (!vp->partition->config.precise_faults && !e->if_flag && !after_halt(vp))
+                return 0;
         vp->halted = true;
         return 0;
 }
