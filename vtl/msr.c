@@ -315,23 +315,44 @@ int vtl_msr_write(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value)
         return row && row->write ? row->write(vp, vtl, msr, value) : 1;
 }
 
+static bool ipi_reaches(const struct lapic_ipi *ipi, const struct vtl_vp *from,
+                        const struct vtl_vp *to) {
+        switch (ipi->shorthand) {
+        case LAPIC_SHORTHAND_SELF:
+                return to == from;
+        case LAPIC_SHORTHAND_ALL:
+                return true;
+        case LAPIC_SHORTHAND_OTHERS:
+                return to != from;
+        default:
+                return lapic_matches(&to->lapic, ipi);
+        }
+}
+
+/* INIT and SIPI of VTL1 are ignored (vsm.md 7.4). Of several destinations lowest priority means
+ * the first one: which it is, is the implementation's to choose. */
 void vtl_send_ipi(struct vtl_vp *vp, const struct lapic_ipi *ipi) {
         struct vtl_partition *p = vp->partition;
 
-        /* INIT and SIPI of VTL1 are ignored (vsm.md 7.4), and no NMI is sent between VPs in VTL1.
-         */
-        if (!ipi->valid || ipi->delivery_mode != 0)
+        if (!ipi->valid)
                 return;
         for (unsigned i = 0; i < p->n_vps; i++) {
                 struct vtl_vp *t = &p->vps[i];
 
-                if (!(t->enabled_vtls & 2u))
+                if (!(t->enabled_vtls & 2u) || !ipi_reaches(ipi, vp, t))
                         continue;
-                if (ipi->shorthand == 1   ? t != vp
-                    : ipi->shorthand == 3 ? t == vp
-                    : ipi->shorthand == 0 ? !lapic_matches(&t->lapic, ipi)
-                                          : false)
-                        continue;
-                vtl_request_vtl1_interrupt(t, vp, ipi->vector, false);
+                switch (ipi->delivery_mode) {
+                case LAPIC_DELIVERY_NMI:
+                        (void) vtl_assert_nmi(t, 1); /* to VTL1: always 0 */
+                        break;
+                case LAPIC_DELIVERY_FIXED:
+                case LAPIC_DELIVERY_LOWEST:
+                        vtl_request_vtl1_interrupt(t, vp, ipi->vector, false);
+                        break;
+                default:
+                        return;
+                }
+                if (ipi->delivery_mode == LAPIC_DELIVERY_LOWEST)
+                        return;
         }
 }

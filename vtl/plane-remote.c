@@ -13,8 +13,11 @@ static struct vtl_op *begin(struct plane_remote *p, unsigned vp, enum vtl_op_cod
         return op;
 }
 
+/* 0 or an errno: a positive number from the other process would look like an HV_STATUS. */
 static int call(struct plane_remote *p, unsigned vp) {
-        return mailbox_op(vtl_control_vp(p->control, vp), &p->spin[vp]);
+        int r = mailbox_op(vtl_control_vp(p->control, vp), &p->spin[vp]);
+
+        return r > 0 ? -EPROTO : r;
 }
 
 static int remote_get(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, void *buf,
@@ -53,8 +56,12 @@ static int remote_complete(void *ctx, unsigned vp, unsigned plane) {
 }
 
 static int remote_probe(void *ctx, unsigned vp) {
-        (void) begin(ctx, vp, VTL_OP_PROBE, 0);
-        return call(ctx, vp);
+        struct plane_remote *p = ctx;
+        int r;
+
+        (void) begin(p, vp, VTL_OP_PROBE, 0);
+        r = mailbox_op(vtl_control_vp(p->control, vp), &p->spin[vp]);
+        return r > 1 ? -EPROTO : r;
 }
 
 static int remote_unwind(void *ctx, unsigned vp, unsigned plane) {

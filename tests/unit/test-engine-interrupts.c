@@ -268,6 +268,24 @@ static void test_first_entry(void **state) {
 
 /* ---- Between VPs ---- */
 
+/* An NMI has no vector: it preempts VTL0 of the other VP and is injected there. */
+static void test_ipi_nmi(void **state) {
+        struct fx *f = *state;
+
+        f->model->vps[1].n_injections = f->model->vps[1].kicks = 0;
+        assert_int_equal(fx_store(f, 0, APIC + 0x310, 4, 2u << 24), 0);
+        assert_int_equal(fx_store(f, 0, APIC + 0x300, 4, 0x400), 0);
+        assert_int_equal(f->model->vps[1].kicks, 1);
+        assert_int_equal(fx_ctl(f, 1)->switchable, 0);
+        assert_int_equal(fx_kick(f, 1), 0);
+        assert_int_equal(fx_active(f, 1), 1);
+        assert_int_equal(f->model->vps[1].n_injections, 1);
+        assert_int_equal(f->model->vps[1].injections[0].plane, 1);
+        assert_int_equal(f->model->vps[1].injections[0].what.kind, PLANE_INJECT_NMI);
+        assert_int_equal(lapic_pending(&fx_vp(f, 1)->lapic), -1);
+        assert_int_equal(f->error, 0);
+}
+
 static void test_ipi(void **state) {
         static const struct {
                 uint32_t high, low;
@@ -283,7 +301,7 @@ static void test_ipi(void **state) {
                 { 0, ICR_OTHERS | 0x50, 2 },
                 { 2u << 24, 0x500 | 0x4000, 0 }, /* INIT */
                 { 2u << 24, 0x609, 0 },          /* SIPI */
-                { 2u << 24, 0x400, 0 },          /* NMI */
+                { 0xffu << 24, 0x150, 1 },       /* lowest priority: one of them */
                 { 2u << 24, 0x0f, 0 },           /* a vector that is none */
         };
         struct fx *f = *state;
@@ -361,6 +379,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_flags, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_first_entry, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_ipi, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_ipi_nmi, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_halt, set_up, tear_down),
         };
 
