@@ -157,7 +157,8 @@ struct hv_input_notify_long_spin_wait {
 } __attribute__((packed));
 HV_WIRE_SIZE(struct hv_input_notify_long_spin_wait, 8);
 
-/* HvCallSendSyntheticClusterIpi and Ex, vsm.md 3.12; the Ex form's banks follow as variable header */
+/* HvCallSendSyntheticClusterIpi and Ex, vsm.md 3.12; the Ex form's banks follow as variable header
+ */
 struct hv_input_send_ipi {
         uint32_t vector;
         uint8_t target_vtl; /* HV_INPUT_VTL_* */

@@ -97,7 +97,8 @@ struct lapic_ipi {
  */
 void lapic_reset(struct lapic *l, uint32_t apic_id, bool bsp);
 
-/* Whether the timer is in TSC-deadline mode; then and only then IA32_TSC_DEADLINE does something. */
+/* Whether the timer is in TSC-deadline mode; then and only then IA32_TSC_DEADLINE does something.
+ */
 bool lapic_tsc_deadline_mode(const struct lapic *l);
 
 /**

@@ -219,7 +219,8 @@ static int write_scontrol(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_
         return 0;
 }
 
-/* Timers whose message found its slot busy are looked at again at the end of every exit, so of this one. */
+/* Timers whose message found its slot busy are looked at again at the end of every exit, so of this
+ * one. */
 static int write_eom(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
         return 0;
 }

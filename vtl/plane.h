@@ -86,8 +86,8 @@ struct plane_ops {
          * registers of the active plane are applied first; its registers are then those after the
          * instruction. */
         int (*complete)(void *ctx, unsigned vp, unsigned plane);
-        /* Whether plane 0 of the VP could take an interrupt or NMI now: 1 or 0. Nothing is executed in the
-         * guest and nothing is lost (planes.md 3). */
+        /* Whether plane 0 of the VP could take an interrupt or NMI now: 1 or 0. Nothing is executed
+         * in the guest and nothing is lost (planes.md 3). */
         int (*probe)(void *ctx, unsigned vp);
         /* Takes back a load that KVM emulated and that is to be refused: finishes it with zeros,
          * lets nothing of what follows reach a device, and restores the registers as they were at

@@ -23,7 +23,8 @@ void vtl_synic_reset(struct vtl_synic *s);
  */
 int vtl_synic_post(struct vtl_vp *vp, unsigned vtl, unsigned n, const struct hv_message *message);
 
-/* A fixed, edge-triggered interrupt, or an NMI, of a VTL of any VP. Return: 0 or a negative errno. */
+/* A fixed, edge-triggered interrupt, or an NMI, of a VTL of any VP. Return: 0 or a negative errno.
+ */
 int vtl_assert_interrupt(struct vtl_vp *target, unsigned vtl, uint8_t vector, bool auto_eoi);
 int vtl_assert_nmi(struct vtl_vp *target, unsigned vtl);
 
