@@ -318,10 +318,7 @@ static void test_shared(void) {
         ok(vtl1_drs[0] == 0x1000 && vtl1_drs[1] == 0x1001 && vtl1_drs[2] == 0x1002 &&
                    vtl1_drs[3] == 0x1003,
            "DR0-3 reach VTL1 with an intercept");
-        if (cmdline_number("exact", 0))
-                ok(drs_are(0x2000), "DR0-3 come back from VTL1");
-        else
-                skip("carried only by switches through the engine", "DR0-3 come back from VTL1");
+        ok(drs_are(0x2000), "DR0-3 come back from VTL1");
         vtl1_on_intercept = handler;
         is(HV_RESULT_STATUS(protect(WINDOW_PAGE(1), 1, HV_MAP_GPA_ALL)), 0, "and opened");
 }
