@@ -6,7 +6,7 @@ from common import *
 
 
 @contextlib.contextmanager
-def guest(image, name, vcpus=1, service=None):
+def guest(image, name, vcpus=1, service=None, append=""):
     """vtlrun with a guest, attached to vtld. Yields the process; its output is in process.text afterwards."""
     os.close(kvm_vm())  # or Skip
     path = os.path.join(BUILDDIR, "tests", "guests", image + ".elf")
@@ -14,7 +14,7 @@ def guest(image, name, vcpus=1, service=None):
         raise RuntimeError("no guest %s; make check builds it" % path)
     service = service or daemons
     process = subprocess.Popen([program("vtlrun"), "--attach", service.socket_path, "--name", name, "--vcpus",
-                                str(vcpus), "--timeout", "60", path], stdin=subprocess.DEVNULL, text=True,
+                                str(vcpus), "--timeout", "60", "--append", append, path], stdin=subprocess.DEVNULL, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     process.text = ""
     try:
@@ -86,7 +86,8 @@ def test_a_guest_that_policy_refuses():
 
 def test_the_end_of_the_worker_stops_the_guest():
     monitor = Monitor(daemons)
-    with guest("bench", "long") as vmm:
+    # It must not be over before its worker is.
+    with guest("bench", "long", append="switch=100000000") as vmm:
         path = attached(monitor)
         monitor.wait("VtlEnabled", path)
         pid = daemons.get(path, PARTITION, "WorkerPid")
