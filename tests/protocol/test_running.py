@@ -131,6 +131,7 @@ def test_a_vmm_that_ends_is_no_failure():
 
 
 def test_a_vmm_that_ends_while_somebody_holds_its_socket():
+    need_kvm()
     pids = os.pipe()
     child = os.fork()
     if child == 0:
@@ -156,6 +157,7 @@ def test_a_vmm_that_ends_while_somebody_holds_its_socket():
 
 
 def test_more_vms_than_vtld_serves():
+    need_kvm()
     small = Daemons("--max-vms=2")
     vms = [Vm(name="vm%d" % i) for i in range(3)]
     clients = [small.client() for _ in vms]
@@ -175,6 +177,7 @@ def test_more_vms_than_vtld_serves():
 
 
 def test_many_vms_come_and_go():
+    need_kvm()
     for _ in range(20):
         vm = Vm(vps=2)
         with daemons.client() as c:
@@ -184,6 +187,7 @@ def test_many_vms_come_and_go():
 
 
 def test_the_worker_outlives_the_broker():
+    need_kvm()
     own = Daemons()
     vm = Vm()
     c = own.client()

@@ -3,6 +3,7 @@
 """vtlrun as its user sees it: options, statuses, console, signals. Guests are a few bytes each."""
 
 import errno
+import fcntl
 import os
 import pty
 import select
@@ -59,9 +60,15 @@ def image(code):
     return path
 
 
+KVM_GET_API_VERSION = 0xAE00
+
+
 def need_kvm():
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        raise tap.Skip("no usable /dev/kvm")
+    try:
+        with open("/dev/kvm", "r+b", buffering=0) as kvm:
+            fcntl.ioctl(kvm, KVM_GET_API_VERSION, 0)
+    except OSError as e:
+        raise tap.Skip("no usable /dev/kvm: " + e.strerror)
 
 
 def run(*arguments, stdin=b"", **kwargs):
