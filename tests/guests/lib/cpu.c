@@ -29,7 +29,7 @@ struct cpu cpus[2][MAX_CPUS];
 static struct gate idt[2][IDT_VECTORS] __attribute__((aligned(4096)));
 static irq_handler irq_handlers[IDT_VECTORS];
 
-extern uint8_t trap_stubs[], ap_trampoline[], ap_trampoline_end[];
+extern uint8_t trap_entries[], ap_trampoline[], ap_trampoline_end[];
 extern uint32_t multiboot_magic, multiboot_info;
 extern uint64_t ap_boot_stack;
 
@@ -41,11 +41,11 @@ static struct cpu *volatile ap_booting;
 
 static void idt_build(struct gate *table) {
         for (unsigned i = 0; i < IDT_VECTORS; i++) {
-                uint64_t stub = (uint64_t) trap_stubs + 16 * i;
+                uint64_t entry = (uint64_t) trap_entries + 16 * i;
 
-                table[i].low = (stub & 0xffff) | (uint64_t) KERNEL_CS << 16 | IDT_GATE << 32 |
-                               (i == 8 ? 1ull << 32 : 0) | (stub >> 16 & 0xffff) << 48;
-                table[i].high = stub >> 32;
+                table[i].low = (entry & 0xffff) | (uint64_t) KERNEL_CS << 16 | IDT_GATE << 32 |
+                               (i == 8 ? 1ull << 32 : 0) | (entry >> 16 & 0xffff) << 48;
+                table[i].high = entry >> 32;
         }
 }
 

@@ -21,12 +21,12 @@
         .code64
 
 /*
- * One stub per vector, 16 bytes each: an error code of zero where the CPU pushes none, the vector,
+ * One entry per vector, 16 bytes each: an error code of zero where the CPU pushes none, the vector,
  * the rest. The table of trap_frame (guest.h) is what stands on the stack then.
  */
         .balign 16
-        .globl  trap_stubs
-trap_stubs:
+        .globl  trap_entries
+trap_entries:
         .set    vector, 0
         .rept   256
         .balign 16
