@@ -164,6 +164,9 @@ _public_ int vtlvmm_add_vcpu(struct vtlvmm *v, int fd, unsigned long id, struct 
                 return vtlvmm_fail(v, -EBUSY, "vCPUs cannot be added once the VM is started");
         if (v->planes.n_vps == VTL_MAX_VPS)
                 return vtlvmm_fail(v, -E2BIG, "more than %u vCPUs", VTL_MAX_VPS);
+        /* VTL0's APIC is reached by MSIs, whose destination has 8 bits. */
+        if (id > UINT8_MAX)
+                return vtlvmm_fail(v, -EINVAL, "a vCPU id of %lu is above 255", id);
         for (unsigned i = 0; i < v->planes.n_vps; i++)
                 if (v->planes.vps[i].id == id)
                         return vtlvmm_fail(v, -EEXIST, "two vCPUs with the id %lu", id);

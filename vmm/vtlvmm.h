@@ -72,7 +72,7 @@ int vtlvmm_add_memory(struct vtlvmm *v, const struct kvm_userspace_memory_region
 /**
  * vtlvmm_add_vcpu() - tell about a vCPU
  * @fd: the vCPU
- * @id: the id given to KVM_CREATE_VCPU, which is its APIC id
+ * @id: the id given to KVM_CREATE_VCPU, which is its APIC id; at most 255
  * @run: its kvm_run, as the VMM mapped it
  * @cpuid: what the VMM gave (or would give) to KVM_SET_CPUID2; the library sets its own table made
  * from it

@@ -186,6 +186,8 @@ static void test_vcpu(void **state) {
         assert_int_equal(vtlvmm_add_vcpu(f->v, f->null_fd, 0, NULL, f->cpuid, &vcpu), -EINVAL);
         assert_int_equal(vtlvmm_add_vcpu(f->v, f->null_fd, 0, f->run, NULL, &vcpu), -EINVAL);
         assert_int_equal(vtlvmm_add_vcpu(f->v, f->null_fd, 0, f->run, f->cpuid, NULL), -EINVAL);
+        side_failed(f->v, vtlvmm_add_vcpu(f->v, f->null_fd, 256, f->run, f->cpuid, &vcpu), EINVAL,
+                    "above 255");
         assert_null(vcpu);
         assert_int_equal(vtlvmm_add_vcpu(f->v, f->null_fd, 7, f->run, f->cpuid, &vcpu), 0);
         side_failed(f->v, vtlvmm_add_vcpu(f->v, f->null_fd, 7, f->run, f->cpuid, &other), EEXIST,
