@@ -21,12 +21,16 @@ ${VTLD_CACHE:-$HOME/.cache/vtld}.  A second call finds everything there and does
 END
 }
 
-# What the build needs, what the tests need, and what only the linters in ./check need.
+# What the build needs, what the tests need; and what single parts of ./check need, which are skipped
+# without: the linters, the Debian packages, the Debian system.
 build_packages='build-essential autoconf automake libtool pkg-config libsystemd-dev libinih-dev
-        libjson-c-dev libzydis-dev libzycore-dev uthash-dev libcmocka-dev libseccomp-dev'
+        libjson-c-dev libzydis-dev libzycore-dev uthash-dev libcmocka-dev libseccomp-dev libssl-dev
+        libvirt-dev libxml2-dev systemtap-sdt-dev'
 test_packages='qemu-system-x86 seabios busybox-static cpio xz-utils gzip kmod dbus-daemon systemd
-        mandoc python3 python3-dbus python3-gi clang libclang-rt-14-dev'
-lint_packages='shellcheck codespell'
+        mandoc openssl python3 python3-dbus python3-gi clang libclang-rt-14-dev'
+optional_packages='shellcheck codespell apparmor libxml2-utils
+        debhelper dh-apparmor dpkg-dev fakeroot lintian
+        mmdebstrap e2fsprogs'
 
 # The drivers of the emulated host; what they depend on is found with modinfo.
 kernel_modules='virtio_pci virtio_console kvm-amd'
@@ -107,7 +111,7 @@ need_packages()
         # shellcheck disable=SC2086
         missing=$(missing_packages $build_packages $test_packages | tr '\n' ' ')
         # shellcheck disable=SC2086
-        optional=$(missing_packages $lint_packages | tr '\n' ' ')
+        optional=$(missing_packages $optional_packages | tr '\n' ' ')
         [ -n "$missing$optional" ] || return 0
 
         log=$(mktemp)
@@ -125,7 +129,7 @@ need_packages()
         if [ -n "$optional" ]; then
                 echo "setup: installing $optional"
                 install_packages "$optional" ||
-                        echo "setup: no $optional: the checks that need it are skipped" >&2
+                        echo "setup: no $optional: the checks that need them are skipped" >&2
         fi
         rm -f "$log"
         trap - EXIT
@@ -239,7 +243,7 @@ need_kernel()
 
 if [ $print_missing = yes ]; then
         # shellcheck disable=SC2086
-        missing_packages $build_packages $test_packages $lint_packages
+        missing_packages $build_packages $test_packages $optional_packages
         kernel_is_cached || echo "kernel (linux-image-amd64, unpacked in $cache)"
         exit 0
 fi

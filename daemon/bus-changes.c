@@ -15,8 +15,19 @@ static bool anything_left(const struct partition *p) {
 
 /* The announced properties of a partition, in the order of struct announced */
 static const char *const announced_names[] = {
-        "State",       "WorkerPid",         "PolicyName",      "Vtl1Allowed",
-        "EnabledVtls", "ProtectionEnabled", "PartitionConfig",
+        "State",
+        "WorkerPid",
+        "PolicyName",
+        "Vtl1Allowed",
+        "EnabledVtls",
+        "ProtectionEnabled",
+        "PartitionConfig",
+        "LibvirtDomain",
+        "LibvirtPolicy",
+        "MeasurementState",
+        "MeasurementDigest",
+        "Unenforced",
+        "UnenforcedCrIntercepts",
 };
 
 struct announced {
@@ -25,7 +36,7 @@ struct announced {
 _Static_assert(sizeof(struct announced) == sizeof(((struct partition_changes *) NULL)->announced),
                "there is room for every announced property");
 
-/* Texts are told apart by a number: a partition has one policy name per reading of the policy. */
+/* Texts are told apart by a number: they change seldom, and not by their reader's hand. */
 static uint64_t text_number(const char *s) {
         uint64_t h = 14695981039346656037u; /* FNV-1a */
 
@@ -36,6 +47,7 @@ static uint64_t text_number(const char *s) {
 
 static struct announced current(const struct partition *p) {
         const struct vtl_control_header *h = partition_header(p);
+        char digest[MEASURE_DIGEST_TEXT_SIZE];
 
         return (struct announced){ {
                 (uint64_t) p->state,
@@ -45,6 +57,12 @@ static struct announced current(const struct partition *p) {
                 control_read(h->enabled_vtls),
                 !!control_read(h->protection_enabled),
                 control_read(h->partition_config),
+                text_number(p->libvirt.domain),
+                text_number(p->libvirt.policy),
+                p->measurement.state,
+                text_number(measurement_text(&p->measurement, digest)),
+                control_read(h->unenforced),
+                control_read(h->unenforced_cr),
         } };
 }
 

@@ -2,9 +2,12 @@
 #pragma once
 
 /*
- * Inside the bus code: bus.c (connection, Manager), bus-partition.c, bus-vp.c, bus-changes.c.
+ * Inside the bus code: bus.c (connection, Manager), bus-partition.c, bus-ask.c, bus-map.c,
+ * bus-registers.c, bus-trace.c,
+ * bus-vp.c, bus-changes.c, bus-log.c, polkit.c.
  */
 
+#include <sys/queue.h>
 #include <systemd/sd-bus.h>
 
 #include "daemon/broker.h"
@@ -19,12 +22,22 @@
 #define BUS_VP_INTERFACE "org.vtld1.VirtualProcessor"
 #define BUS_ERROR_NO_SUCH_PARTITION "org.vtld1.Error.NoSuchPartition"
 #define BUS_ERROR_INVALID_UUID "org.vtld1.Error.InvalidUuid"
+#define BUS_ERROR_BAD_POLICY "org.vtld1.Error.BadPolicy"
+#define BUS_ERROR_INVALID_NONCE "org.vtld1.Error.InvalidNonce"
+#define BUS_ERROR_NO_HOST_KEY "org.vtld1.Error.NoHostKey"
+#define BUS_ERROR_NOT_RUNNING "org.vtld1.Error.NotRunning"
+#define BUS_ERROR_BUSY "org.vtld1.Error.Busy"
+#define BUS_ERROR_NO_SUCH_VTL "org.vtld1.Error.NoSuchVtl"
+
+LIST_HEAD(polkit_request_list, polkit_request);
 
 struct bus {
         struct broker *broker;
         sd_bus *bus; /* NULL: not connected at the moment */
         const char *address;
         sd_event_source *reconnect;
+        struct polkit_request_list requests; /* polkit.c: not answered yet */
+        struct log_ratelimit denied_limit;
 };
 
 /* The connection, or NULL: then there is nobody to tell. */
@@ -35,9 +48,18 @@ char *bus_vp_path(const struct partition *p, unsigned vp);
 
 int bus_register_partitions(struct bus *bus);
 int bus_register_vps(struct bus *bus);
+int bus_register_log_control(struct bus *bus);
 
 /* The partition of a text UUID, or NULL */
 struct partition *bus_lookup(struct bus *bus, const char *uuid_text);
+
+/* The partition whose object a message was sent to, or NULL: it is gone */
+struct partition *bus_partition_of(struct bus *bus, sd_bus_message *m);
+
+/* bus-registers.c, bus-map.c, bus-trace.c: methods that need POLKIT_INSPECT */
+int bus_method_get_registers(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int bus_method_get_protections(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int bus_method_read_trace(sd_bus_message *m, void *userdata, sd_bus_error *error);
 
 /* bus-changes.c: the object is announced with the values of this moment. */
 void bus_changes_begin(struct partition *p);

@@ -4,6 +4,9 @@
 
 #include "daemon/bus-open.h"
 #include "daemon/bus-internal.h"
+#include "daemon/config.h"
+#include "daemon/messages.h"
+#include "daemon/polkit.h"
 #include "util/util.h"
 
 #define RECONNECT_USEC (5u * 1000 * 1000)
@@ -18,8 +21,12 @@ struct partition *bus_lookup(struct bus *bus, const char *uuid_text) {
         return p;
 }
 
+sd_bus *bus_connection(struct bus *bus) {
+        return bus ? bus->bus : NULL;
+}
+
 sd_bus *bus_of(const struct partition *p) {
-        return p->broker->bus ? p->broker->bus->bus : NULL;
+        return bus_connection(p->broker->bus);
 }
 
 /* ---- org.vtld1.Manager ---- */
@@ -67,20 +74,58 @@ static int method_get_partition(sd_bus_message *m, void *userdata, sd_bus_error 
         return sd_bus_reply_method_return(m, "o", p->bus_path);
 }
 
+static int reload(struct bus *bus, sd_bus_message *m, sd_bus_error *error) {
+        char why[POLICY_ERROR_SIZE];
+        int r;
+
+        r = broker_reload(bus->broker, why);
+        if (r < 0)
+                return sd_bus_error_setf(error, BUS_ERROR_BAD_POLICY,
+                                         "The policy stays as it was: %s", why);
+        return sd_bus_reply_method_return(m, NULL);
+}
+
+static int method_reload(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return polkit_authorize(userdata, m, POLKIT_LOAD_POLICY, reload, error);
+}
+
 BUS_GETTER_STRING(get_version, struct bus, o ? VTLD_VERSION : NULL)
 BUS_GETTER_U32(get_partitions, struct bus, HASH_COUNT(o->broker->partitions))
 BUS_GETTER_U32(get_max_partitions, struct bus, o->broker->max_vms)
+BUS_GETTER_U32(get_policy_generation, struct bus, o->broker->policy_generation)
+BUS_GETTER_U32(get_policy_rules, struct bus, policy_rules(o->broker->policy))
+BUS_GETTER_STRING(get_policy_signatures, struct bus,
+                  string_table_name(&policy_signatures_table, o->broker->config->policy_signatures))
+BUS_GETTER_STRING(get_policy_error, struct bus, o->broker->policy_error)
+BUS_GETTER_STRING(get_libvirt_state, struct bus,
+                  libvirt_state_to_string(libvirt_handle_state(o->broker->libvirt)))
+
+BUS_GETTER_STRING(get_host_key, struct bus,
+                  o->broker->host_key ? host_key_public(o->broker->host_key) : "")
 
 static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Partitions", "u", get_partitions, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("MaxPartitions", "u", get_max_partitions, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("PolicyGeneration", "u", get_policy_generation, 0,
+                        SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("PolicyRules", "u", get_policy_rules, 0,
+                        SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("PolicySignatures", "s", get_policy_signatures, 0,
+                        SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("PolicyError", "s", get_policy_error, 0,
+                        SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("LibvirtState", "s", get_libvirt_state, 0,
+                        SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("HostKey", "s", get_host_key, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_METHOD_WITH_ARGS("ListPartitions", SD_BUS_NO_ARGS,
                                 SD_BUS_RESULT("a(sso)", partitions), method_list_partitions,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("GetPartition", SD_BUS_ARGS("s", uuid), SD_BUS_RESULT("o", path),
                                 method_get_partition, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_reload,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_VTABLE_END,
 };
 
@@ -96,7 +141,8 @@ static void emit_object(struct partition *p, int (*emit)(sd_bus *bus, const char
         sd_bus *bus = bus_of(p);
         int r;
 
-        if (!bus || !p->bus_path)
+        /* What ends with this process may be there again with the next one: the name says it. */
+        if (!bus || !p->bus_path || p->broker->ending)
                 return;
         r = emit(bus, p->bus_path);
         for (unsigned i = 0; i < p->vps && r >= 0; i++) {
@@ -122,19 +168,46 @@ void bus_partition_added(struct partition *p) {
 
 void bus_partition_removed(struct partition *p) {
         bus_changes_done(p);
+        bus_ask_cancel(p);
         emit_object(p, sd_bus_emit_object_removed);
         p->bus_path = (free(p->bus_path), NULL);
 }
 
+static void emit_manager(struct broker *b, const char *property) {
+        sd_bus *bus = bus_connection(b->bus);
+
+        if (bus)
+                (void) sd_bus_emit_properties_changed(bus, BUS_ROOT, BUS_MANAGER_INTERFACE,
+                                                      property, NULL);
+}
+
 void bus_partition_count_changed(struct broker *b) {
+        emit_manager(b, "Partitions");
+}
+
+void bus_libvirt_state_changed(struct broker *b) {
+        emit_manager(b, "LibvirtState");
+}
+
+void bus_policy_changed(struct broker *b) {
         if (b->bus && b->bus->bus)
                 (void) sd_bus_emit_properties_changed(b->bus->bus, BUS_ROOT, BUS_MANAGER_INTERFACE,
-                                                      "Partitions", NULL);
+                                                      "PolicyGeneration", "PolicyRules",
+                                                      "PolicyError", NULL);
 }
 
 /* ---- The connection ---- */
 
 static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *error);
+
+/* Every call counts as use of the service; what it asks for is none of this function's business. */
+static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        struct bus *bus = userdata;
+
+        if (sd_bus_message_is_method_call(m, NULL, NULL) > 0)
+                broker_used(bus->broker);
+        return 0;
+}
 
 static int register_objects(struct bus *bus) {
         int r;
@@ -145,6 +218,10 @@ static int register_objects(struct bus *bus) {
                 r = bus_register_partitions(bus);
         if (r >= 0)
                 r = bus_register_vps(bus);
+        if (r >= 0)
+                r = bus_register_log_control(bus);
+        if (r >= 0)
+                r = sd_bus_add_filter(bus->bus, NULL, on_message, bus);
         if (r >= 0)
                 r = sd_bus_add_object_manager(bus->bus, NULL, BUS_ROOT);
         if (r >= 0)
@@ -180,6 +257,7 @@ static int connect_bus(struct bus *bus) {
 static int on_reconnect(sd_event_source *s, uint64_t usec, void *userdata) {
         struct bus *bus = userdata;
 
+        polkit_cancel(bus);
         bus->bus = sd_bus_close_unref(bus->bus);
         if (connect_bus(bus) >= 0) {
                 log_notice("the bus is back");
@@ -194,7 +272,8 @@ static int on_reconnect(sd_event_source *s, uint64_t usec, void *userdata) {
 static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         struct bus *bus = userdata;
 
-        log_warning("the connection to the bus is lost; VMs are served on, and it is tried again");
+        log_event(LOG_WARNING, MESSAGE_BUS_LOST, NULL,
+                  "the connection to the bus is lost; VMs are served on, and it is tried again");
         (void) sd_event_source_set_time_relative(bus->reconnect, RECONNECT_USEC);
         (void) sd_event_source_set_enabled(bus->reconnect, SD_EVENT_ONESHOT);
         return 0;
@@ -209,6 +288,7 @@ int bus_new(struct broker *b, const char *address, struct bus **ret) {
                 return -ENOMEM;
         bus->broker = b;
         bus->address = address;
+        LIST_INIT(&bus->requests);
         r = sd_event_add_time_relative(b->event, &bus->reconnect, CLOCK_MONOTONIC, 0, 0,
                                        on_reconnect, bus);
         if (r >= 0)
@@ -227,7 +307,21 @@ struct bus *bus_free(struct bus *bus) {
         if (!bus)
                 return NULL;
         sd_event_source_disable_unref(bus->reconnect);
+        polkit_cancel(bus);
         (void) sd_bus_flush_close_unref(bus->bus);
         free(bus);
         return NULL;
+}
+
+bool bus_is_busy(const struct bus *bus) {
+        return bus && !LIST_EMPTY(&bus->requests);
+}
+
+void bus_leave(struct bus *bus) {
+        if (!bus || !bus->bus)
+                return;
+        if (sd_bus_release_name(bus->bus, BUS_NAME) < 0)
+                return;
+        while (sd_bus_process(bus->bus, NULL) > 0)
+                ;
 }

@@ -3,17 +3,16 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <sysexits.h>
-#include <systemd/sd-daemon.h>
 
+#include "daemon/activation.h"
 #include "daemon/broker.h"
+#include "daemon/config.h"
+#include "daemon/fd-store.h"
+#include "daemon/journal.h"
 #include "daemon/probe.h"
+#include "daemon/sandbox.h"
 #include "daemon/worker.h"
 #include "util/util.h"
-
-#define SOCKET_PATH "/run/vtld/attach.sock"
-#define POLICY_PATH VTLD_SYSCONFDIR "/vtld/policy.conf"
-#define MAX_VMS_DEFAULT 64u
-#define MAX_VMS_LIMIT 4096u
 
 enum mode {
         MODE_BROKER,
@@ -24,123 +23,102 @@ enum mode {
 struct arguments {
         enum mode mode;
         int worker_fd;
-        struct broker_config broker;
+        int listen_fd;
+        const char *config_path;
+        struct config config; /* what the command line says */
 };
 
-static const char usage_text[] =
+static const char usage_begin[] =
         "Usage: vtld [OPTION]...\n"
         "\n"
         "Gives KVM guests virtual trust levels: accepts VMMs, starts a worker for each VM, shows them on D-Bus.\n"
         "\n"
-        "  --socket-path=PATH  listen for VMMs here (default " SOCKET_PATH ")\n"
-        "  --fd=N              listen on this inherited socket instead\n"
-        "  --bus=BUS           system, session or a D-Bus address (default system)\n"
-        "  --policy=FILE       who may enable VTL1 (default " POLICY_PATH ", if it exists)\n"
-        "  --max-vms=N         refuse more VMs than this (default 64)\n"
-        "  --log-level=LEVEL   err, warning, notice, info or debug (default info)\n"
-        "  --probe             print as JSON what this host's KVM offers, and exit\n"
-        "  --version           print the version, and exit\n"
-        "  --help              print this, and exit\n";
+        "  --config=FILE              read this in place of " CONFIG_PATH " and its drop-ins\n"
+        "  --fd=N                     listen on this inherited socket\n";
+static const char usage_end[] =
+        "  --probe                    print as JSON what this host's KVM offers, and exit\n"
+        "  --version                  print the version, and exit\n"
+        "  --help                     print this, and exit\n";
 
 enum {
-        ARG_SOCKET_PATH = 0x100,
+        ARG_CONFIG = 0x100,
         ARG_FD,
-        ARG_BUS,
-        ARG_POLICY,
-        ARG_MAX_VMS,
-        ARG_LOG_LEVEL,
         ARG_PROBE,
         ARG_WORKER, /* how vtld starts itself; not for people */
         ARG_VERSION,
         ARG_HELP,
+        ARG_KEYS, /* from here on, each key of vtld.conf */
 };
 
-static const struct option options[] = {
-        { "socket-path", required_argument, NULL, ARG_SOCKET_PATH },
+/* Those that are no keys of vtld.conf */
+static const struct option own_options[] = {
+        { "config", required_argument, NULL, ARG_CONFIG },
         { "fd", required_argument, NULL, ARG_FD },
-        { "bus", required_argument, NULL, ARG_BUS },
-        { "policy", required_argument, NULL, ARG_POLICY },
-        { "max-vms", required_argument, NULL, ARG_MAX_VMS },
-        { "log-level", required_argument, NULL, ARG_LOG_LEVEL },
         { "probe", no_argument, NULL, ARG_PROBE },
         { "worker", required_argument, NULL, ARG_WORKER },
         { "version", no_argument, NULL, ARG_VERSION },
         { "help", no_argument, NULL, ARG_HELP },
-        { NULL, 0, NULL, 0 },
 };
 
-static const struct {
-        const char *name;
-        int level;
-} log_levels[] = {
-        { "err", LOG_ERR },   { "warning", LOG_WARNING }, { "notice", LOG_NOTICE },
-        { "info", LOG_INFO }, { "debug", LOG_DEBUG },
-};
+#define OPTIONS_MAX (ARRAY_SIZE(own_options) + _CONFIG_KEY_MAX)
+
+static void list_options(struct option ret[OPTIONS_MAX + 1]) {
+        size_t n = ARRAY_SIZE(own_options);
+
+        memcpy(ret, own_options, sizeof(own_options));
+        for (unsigned i = 0; i < _CONFIG_KEY_MAX; i++)
+                ret[n++] = (struct option){ config_name(i), required_argument, NULL,
+                                            ARG_KEYS + (int) i };
+        ret[n] = (struct option){ NULL, 0, NULL, 0 };
+}
 
 static int bad_usage(const char *what) {
         log_error("vtld: %s; see vtld --help", what);
         return -EINVAL;
 }
 
-static int parse_number(const char *text, unsigned long max, unsigned long *ret) {
-        unsigned long v;
-        char *end;
-
-        if (*text < '0' || *text > '9')
-                return -EINVAL;
-        errno = 0;
-        v = strtoul(text, &end, 10);
-        if (errno || *end || v > max)
-                return -EINVAL;
-        *ret = v;
-        return 0;
-}
-
-static int set_log_level(const char *name) {
-        for (size_t i = 0; i < ARRAY_SIZE(log_levels); i++)
-                if (strcmp(log_levels[i].name, name) == 0) {
-                        log_set_max_level(log_levels[i].level);
-                        return 0;
-                }
-        return bad_usage("--log-level= is err, warning, notice, info or debug");
-}
-
 static int set_fd(const char *text, int *ret) {
-        unsigned long v;
+        size_t n = strspn(text, "0123456789");
+        int fd;
 
-        if (parse_number(text, 1u << 20, &v) < 0 || fcntl((int) v, F_GETFD) < 0)
+        if (n == 0 || n > 7 || text[n])
                 return -EINVAL;
-        (void) fcntl((int) v, F_SETFD, FD_CLOEXEC);
-        *ret = (int) v;
+        fd = atoi(text);
+        if (fcntl(fd, F_GETFD) < 0)
+                return -EINVAL;
+        (void) fcntl(fd, F_SETFD, FD_CLOEXEC);
+        *ret = fd;
         return 0;
+}
+
+static int set_key(struct arguments *a, enum config_key key, const char *value) {
+        char why[CONF_ERROR_SIZE], what[CONF_ERROR_SIZE + 2];
+        int r = config_set(&a->config, key, value, why);
+
+        if (r != -EINVAL)
+                return r;
+        (void) snprintf(what, sizeof(what), "--%s", why);
+        return bad_usage(what);
+}
+
+static void print_usage(void) {
+        (void) fputs(usage_begin, stdout);
+        config_print_options(stdout);
+        (void) fputs(usage_end, stdout);
 }
 
 /* 0: go on; 1: done, exit with success */
 static int set_option(struct arguments *a, int option, const char *value) {
-        unsigned long v;
-
+        if (option >= ARG_KEYS)
+                return set_key(a, (enum config_key)(option - ARG_KEYS), value);
         switch (option) {
-        case ARG_SOCKET_PATH:
-                a->broker.socket_path = value;
+        case ARG_CONFIG:
+                a->config_path = value;
                 return 0;
         case ARG_FD:
-                if (set_fd(value, &a->broker.listen_fd) < 0)
+                if (set_fd(value, &a->listen_fd) < 0)
                         return bad_usage("--fd= is the number of an open descriptor");
                 return 0;
-        case ARG_BUS:
-                a->broker.bus = value;
-                return 0;
-        case ARG_POLICY:
-                a->broker.policy_path = value;
-                a->broker.policy_required = true;
-                return 0;
-        case ARG_MAX_VMS:
-                if (parse_number(value, MAX_VMS_LIMIT, &v) < 0 || v == 0)
-                        return bad_usage("--max-vms= is a number from 1 to 4096");
-                a->broker.max_vms = (unsigned) v;
-                return 0;
-        case ARG_LOG_LEVEL:
-                return set_log_level(value);
         case ARG_PROBE:
                 a->mode = MODE_PROBE;
                 return 0;
@@ -153,7 +131,7 @@ static int set_option(struct arguments *a, int option, const char *value) {
                 (void) printf("vtld %s\n", VTLD_VERSION);
                 return 1;
         case ARG_HELP:
-                (void) fputs(usage_text, stdout);
+                print_usage();
                 return 1;
         default:
                 return bad_usage("unknown option, or one without its value");
@@ -161,8 +139,10 @@ static int set_option(struct arguments *a, int option, const char *value) {
 }
 
 static int parse_arguments(struct arguments *a, int argc, char **argv) {
+        struct option options[OPTIONS_MAX + 1];
         int option, r;
 
+        list_options(options);
         opterr = 0;
         while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
                 r = set_option(a, option, optarg);
@@ -171,7 +151,7 @@ static int parse_arguments(struct arguments *a, int argc, char **argv) {
         }
         if (optind < argc)
                 return bad_usage("there are no arguments beside options");
-        if (a->broker.socket_path && a->broker.listen_fd >= 0)
+        if (config_is_given(&a->config, CONFIG_SOCKET_PATH) && a->listen_fd >= 0)
                 return bad_usage("--socket-path= and --fd= exclude each other");
         return 0;
 }
@@ -189,56 +169,78 @@ static int reserve_standard_fds(void) {
         return 0;
 }
 
-static int run_broker(struct arguments *a) {
-        struct broker *b = NULL;
-        int n, r, status;
+/* vtld.conf, under what the command line says */
+static int read_config(struct arguments *a, struct config *c) {
+        char error[CONF_ERROR_SIZE];
 
-        n = sd_listen_fds(/* unset_environment= */ 1);
-        if (n > 0 && a->broker.listen_fd < 0 && !a->broker.socket_path) {
-                if (n > 1) {
-                        log_error("vtld: %d sockets came from the service manager, one is expected",
-                                  n);
-                        return EX_CONFIG;
-                }
-                a->broker.listen_fd = SD_LISTEN_FDS_START;
+        if (config_load(c, a->config_path, error) < 0) {
+                log_error("%s", error);
+                return EX_CONFIG;
         }
-        if (a->broker.listen_fd >= 0)
-                (void) fcntl(a->broker.listen_fd, F_SETFL,
-                             fcntl(a->broker.listen_fd, F_GETFL) | O_NONBLOCK);
-        else if (!a->broker.socket_path)
-                a->broker.socket_path = SOCKET_PATH;
+        config_override(c, &a->config);
+        log_set_max_level(config_log_level(c));
+        return 0;
+}
 
-        r = broker_new(&a->broker, &b, &status);
+static int serve(const struct config *c, int listen_fd, struct fd_store *store) {
+        struct broker *b = NULL;
+        int r, status;
+
+        if (listen_fd >= 0)
+                (void) fcntl(listen_fd, F_SETFL, fcntl(listen_fd, F_GETFL) | O_NONBLOCK);
+        r = broker_new(c, listen_fd, store, &b, &status);
         if (r < 0)
                 return status;
-        r = broker_run(b);
+        r = sandbox_broker_enter();
+        if (r < 0)
+                log_error("cannot enter the sandbox: %s", strerror(-r));
+        else
+                r = broker_run(b);
         (void) broker_free(b);
         return r < 0 ? EX_SOFTWARE : EXIT_SUCCESS;
 }
 
+static int run_broker(struct arguments *a) {
+        bool path_given = config_is_given(&a->config, CONFIG_SOCKET_PATH);
+        int passed = -1, status;
+        struct fd_store store = { 0 };
+        struct config c;
+
+        if (config_init(&c) < 0)
+                return EX_OSERR;
+        if (journal_is_stderr())
+                log_set_target(LOG_TARGET_JOURNAL);
+        status = activation_take(&passed, &store) < 0 ? EX_CONFIG : read_config(a, &c);
+        /* Whoever passes a socket starts vtld again when it is needed. */
+        if (passed >= 0 && !config_is_given(&c, CONFIG_EXIT_IDLE_TIME))
+                c.exit_idle_time = CONFIG_ACTIVATED_IDLE_TIME;
+        /* An option says more than the unit. */
+        if (a->listen_fd >= 0 || path_given)
+                passed = safe_close(passed);
+        else
+                a->listen_fd = passed;
+        if (status == 0)
+                status = serve(&c, a->listen_fd, &store);
+        fd_store_done(&store);
+        config_done(&c);
+        return status;
+}
+
 int main(int argc, char **argv) {
-        struct arguments a = {
-                .worker_fd = -1,
-                .broker = {
-                        .listen_fd = -1,
-                        .bus = "system",
-                        .policy_path = POLICY_PATH,
-                        .max_vms = MAX_VMS_DEFAULT,
-                },
-        };
+        struct arguments a = { .worker_fd = -1, .listen_fd = -1 };
         int r;
 
-        if (reserve_standard_fds() < 0)
+        if (reserve_standard_fds() < 0 || config_init(&a.config) < 0)
                 return EX_OSERR;
         r = parse_arguments(&a, argc, argv);
         if (r != 0)
-                return r < 0 ? EX_USAGE : EXIT_SUCCESS;
-        switch (a.mode) {
-        case MODE_PROBE:
-                return probe_main();
-        case MODE_WORKER:
-                return worker_main(a.worker_fd);
-        default:
-                return run_broker(&a);
-        }
+                r = r < 0 ? EX_USAGE : EXIT_SUCCESS;
+        else if (a.mode == MODE_PROBE)
+                r = probe_main();
+        else if (a.mode == MODE_WORKER)
+                r = worker_main(a.worker_fd);
+        else
+                r = run_broker(&a);
+        config_done(&a.config);
+        return r;
 }

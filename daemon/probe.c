@@ -10,6 +10,7 @@
 #include "daemon/probe.h"
 #include "util/log.h"
 #include "util/util.h"
+#include "vtl/unenforced.h"
 
 #define KVM_DEVICE "/dev/kvm"
 #define MAX_MAP_COUNT "/proc/sys/vm/max_map_count"
@@ -181,26 +182,60 @@ static void report_accesses(struct report *rep, int kvm_fd) {
                         "the fact: the intercept message has no instruction bytes");
 }
 
-static int open_kvm(struct report *rep, struct json_object *kvm) {
+static struct json_object *ranges(const struct unenforced_range *r, size_t n) {
+        struct json_object *list = json_object_new_array();
+
+        for (size_t i = 0; i < n && r[i].last; i++) {
+                struct json_object *pair = json_object_new_array();
+
+                (void) json_object_array_add(pair, json_object_new_int64(r[i].first));
+                (void) json_object_array_add(pair, json_object_new_int64(r[i].last));
+                (void) json_object_array_add(list, pair);
+        }
+        return list;
+}
+
+/* What stock KVM has no means for, whatever this host is */
+static void report_unenforced(struct report *rep) {
+        struct json_object *list = json_object_new_array();
+        const struct unenforced *u;
+
+        for (size_t i = 0; (u = unenforced_get(i)); i++) {
+                struct json_object *o = json_object_new_object();
+
+                add_string(o, "name", u->name);
+                add_string(o, "what", u->what);
+                add_string(o, "policy-key", u->key);
+                if (u->ports[0].last)
+                        (void) json_object_object_add(o, "ports",
+                                                      ranges(u->ports, ARRAY_SIZE(u->ports)));
+                if (u->msrs.last)
+                        (void) json_object_object_add(o, "msrs", ranges(&u->msrs, 1));
+                (void) json_object_array_add(list, o);
+        }
+        (void) json_object_object_add(rep->root, "unenforced", list);
+}
+
+static int open_kvm(struct report *rep, struct json_object *kvm, const char *device) {
         int fd, version;
 
-        add_string(kvm, "device", KVM_DEVICE);
-        fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
+        add_string(kvm, "device", device);
+        fd = open(device, O_RDWR | O_CLOEXEC);
         if (fd < 0) {
-                add_line(rep->reasons, "%s cannot be opened: %s", KVM_DEVICE, strerror(errno));
+                add_line(rep->reasons, "%s cannot be opened: %s", device, strerror(errno));
                 return -errno;
         }
         version = ioctl(fd, KVM_GET_API_VERSION, 0);
         (void) json_object_object_add(kvm, "api-version", json_object_new_int(version));
         if (version != KVM_API_VERSION) {
-                add_line(rep->reasons, "%s has API version %d, not %d", KVM_DEVICE, version,
+                add_line(rep->reasons, "%s has API version %d, not %d", device, version,
                          KVM_API_VERSION);
                 return safe_close(fd);
         }
         return fd;
 }
 
-int probe_main(void) {
+struct json_object *probe_report(const char *device) {
         struct report rep = {
                 .root = json_object_new_object(),
                 .reasons = json_object_new_array(),
@@ -211,7 +246,7 @@ int probe_main(void) {
         bool can_serve;
 
         add_string(rep.root, "version", VTLD_VERSION);
-        fd = open_kvm(&rep, kvm);
+        fd = open_kvm(&rep, kvm, device ? device : KVM_DEVICE);
         add_bool(kvm, "usable", fd >= 0);
         if (fd >= 0) {
                 report_capabilities(&rep, kvm, fd);
@@ -228,12 +263,21 @@ int probe_main(void) {
         add_string(rep.root, "execute-enforcement", "none");
         add_string(rep.root, "dma-enforcement", "none");
         add_string(rep.root, "startup-denial", "none");
+        report_unenforced(&rep);
         add_bool(rep.root, "can-serve", can_serve);
         (void) json_object_object_add(rep.root, "reasons", rep.reasons);
         (void) json_object_object_add(rep.root, "warnings", rep.warnings);
-        (void) puts(json_object_to_json_string_ext(
-                rep.root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-                                  JSON_C_TO_STRING_NOSLASHESCAPE));
-        (void) json_object_put(rep.root);
-        return can_serve ? EXIT_SUCCESS : EXIT_FAILURE;
+        return rep.root;
+}
+
+int probe_main(void) {
+        struct json_object *report = probe_report(NULL), *can_serve = NULL;
+        bool ok = json_object_object_get_ex(report, "can-serve", &can_serve) &&
+                  json_object_get_boolean(can_serve);
+
+        (void) puts(json_object_to_json_string_ext(report, JSON_C_TO_STRING_PRETTY |
+                                                                   JSON_C_TO_STRING_SPACED |
+                                                                   JSON_C_TO_STRING_NOSLASHESCAPE));
+        (void) json_object_put(report);
+        return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -1,6 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+struct json_object;
+
+/**
+ * probe_report() - what this host's KVM offers to vtld, as vtld(8) describes it under --probe
+ * @device: NULL for /dev/kvm
+ *
+ * Runs small guests on it.
+ */
+struct json_object *probe_report(const char *device);
+
 /**
  * probe_main() - print as JSON what this host's KVM offers to vtld
  *

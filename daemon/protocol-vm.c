@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "daemon/protocol-vm.h"
+#include "util/text.h"
 #include "util/util.h"
 #include "vtl/control.h"
 
@@ -51,35 +52,6 @@ void protocol_vm_done(struct protocol_vm *vm) {
 
 /* ---- Numbers and texts ---- */
 
-/* Length of the UTF-8 sequence at @s without overlong forms, surrogates and values past U+10FFFF;
- * 0: none */
-static size_t utf8_sequence(const uint8_t *s) {
-        uint32_t c;
-        size_t n;
-
-        if (s[0] < 0x80)
-                return 1;
-        if (s[0] >= 0xc2 && s[0] <= 0xdf)
-                n = 2;
-        else if ((s[0] & 0xf0) == 0xe0)
-                n = 3;
-        else if (s[0] >= 0xf0 && s[0] <= 0xf4)
-                n = 4;
-        else
-                return 0;
-        c = s[0] & (0xffu >> (n + 1));
-        for (size_t i = 1; i < n; i++) {
-                if ((s[i] & 0xc0) != 0x80) /* also at the terminating NUL */
-                        return 0;
-                c = c << 6 | (s[i] & 0x3fu);
-        }
-        if (n == 3 && (c < 0x800 || (c >= 0xd800 && c <= 0xdfff)))
-                return 0;
-        if (n == 4 && (c < 0x10000 || c > 0x10ffff))
-                return 0;
-        return n;
-}
-
 /* The name goes into logs, onto the bus and onto terminals: valid UTF-8, no control characters. */
 static int parse_name(struct protocol_vm *vm, const char *name, const char **ret_why) {
         size_t n = strnlen(name, VTL_ATTACH_NAME_SIZE);
@@ -91,16 +63,13 @@ static int parse_name(struct protocol_vm *vm, const char *name, const char **ret
         for (size_t i = n; i < VTL_ATTACH_NAME_SIZE; i++)
                 if (name[i])
                         return refuse(ret_why, -EINVAL, "there is something behind the VM's name");
-        for (size_t i = 0; i < n;) {
-                const uint8_t *s = (const uint8_t *) name + i;
-                size_t step = utf8_sequence(s);
-
-                if (step == 0)
-                        return refuse(ret_why, -EINVAL, "the VM's name is not UTF-8");
-                if (*s < 0x20 || *s == 0x7f || (s[0] == 0xc2 && s[1] < 0xa0))
-                        return refuse(ret_why, -EINVAL,
-                                      "the VM's name contains a control character");
-                i += step;
+        switch (text_check(name, n)) {
+        case TEXT_NOT_UTF8:
+                return refuse(ret_why, -EINVAL, "the VM's name is not UTF-8");
+        case TEXT_CONTROL:
+                return refuse(ret_why, -EINVAL, "the VM's name contains a control character");
+        default:
+                break;
         }
         memcpy(vm->name, name, n);
         return 0;
@@ -184,6 +153,8 @@ int protocol_vm_parse(struct protocol_vm *vm, const void *payload, size_t len, s
         vm->tsc_khz = a.tsc_khz;
         vm->precise_faults = a.flags & VTL_ATTACH_PRECISE_FAULTS;
         vm->kernel_apic_msrs = a.flags & VTL_ATTACH_KERNEL_APIC_MSRS;
+        vm->kernel_hypercalls = a.flags & VTL_ATTACH_KERNEL_HYPERCALLS;
+        vm->kernel_synic = a.flags & VTL_ATTACH_KERNEL_SYNIC;
         vm->n_regions = a.n_regions;
         r = parse_name(vm, a.name, ret_why);
         if (r >= 0)

@@ -77,6 +77,12 @@ void protocol_init(struct protocol *p, const struct protocol_ops *ops, void *use
         protocol_vm_init(&p->vm);
 }
 
+void protocol_init_running(struct protocol *p, const struct protocol_ops *ops, void *userdata,
+                           bool paused) {
+        protocol_init(p, ops, userdata);
+        p->state = paused ? PROTOCOL_PAUSED : PROTOCOL_RUNNING;
+}
+
 void protocol_done(struct protocol *p) {
         protocol_vm_done(&p->vm);
 }
@@ -156,15 +162,20 @@ static int handle_attach(struct protocol *p, struct request *q) {
         r = protocol_vm_parse(&vm, q->payload, q->len, q->n_fds, &q->why);
         if (r >= 0)
                 r = protocol_vm_take_fds(&vm, q->fds, p->ops->facts, p->userdata, &q->why);
-        if (r >= 0)
-                r = p->ops->attach(p->userdata, &vm, &q->why);
         if (r < 0) {
                 protocol_vm_done(&vm);
                 return r;
         }
         p->vm = vm;
-        p->state = PROTOCOL_ATTACHED;
-        return 0;
+        p->pending = *q->header;
+        p->state = PROTOCOL_ATTACHING;
+        r = p->ops->attach(p->userdata, &p->vm, &q->why);
+        if (r < 0) {
+                protocol_vm_done(&p->vm);
+                p->state = PROTOCOL_GREETED;
+                return r;
+        }
+        return 1;
 }
 
 static int handle_vp(struct protocol *p, struct request *q) {
@@ -218,6 +229,7 @@ static int check_state(const struct protocol *p, const struct command *c, struct
         static const char *const needs[_PROTOCOL_STATE_MAX] = {
                 [PROTOCOL_NEW] = "VERSION must come first",
                 [PROTOCOL_GREETED] = "no VM is attached",
+                [PROTOCOL_ATTACHING] = "ATTACH has not been answered yet",
                 [PROTOCOL_ATTACHED] = "not for a VM that has not been started",
                 [PROTOCOL_STARTING] = "START has not been answered yet",
                 [PROTOCOL_RUNNING] = "not for a VM that runs",
@@ -307,6 +319,18 @@ int protocol_handle(struct protocol *p, const void *msg, size_t len, int *fds, s
         if (r < 0)
                 reply_error(reply, r, q.why);
         return r > 0 ? 1 : 0;
+}
+
+void protocol_attached(struct protocol *p, int error, const char *why,
+                       struct protocol_reply *reply) {
+        reply_init(reply, &p->pending);
+        if (error < 0) {
+                protocol_vm_done(&p->vm);
+                p->state = PROTOCOL_GREETED;
+                reply_error(reply, error, why);
+                return;
+        }
+        p->state = PROTOCOL_ATTACHED;
 }
 
 void protocol_started(struct protocol *p, int error, const char *why,

@@ -16,10 +16,11 @@
 #include "vmm/protocol.h"
 
 enum protocol_state {
-        PROTOCOL_NEW,      /* VERSION comes first */
-        PROTOCOL_GREETED,  /* the version is agreed on, no VM */
-        PROTOCOL_ATTACHED, /* a VM, not running; VPs are added */
-        PROTOCOL_STARTING, /* START is not answered yet */
+        PROTOCOL_NEW,       /* VERSION comes first */
+        PROTOCOL_GREETED,   /* the version is agreed on, no VM */
+        PROTOCOL_ATTACHING, /* ATTACH is not answered yet */
+        PROTOCOL_ATTACHED,  /* a VM, not running; VPs are added */
+        PROTOCOL_STARTING,  /* START is not answered yet */
         PROTOCOL_RUNNING,
         PROTOCOL_PAUSED,
         _PROTOCOL_STATE_MAX,
@@ -40,7 +41,7 @@ struct protocol_vm {
         unsigned vps;
         unsigned phys_bits;
         bool precise_faults;
-        bool kernel_apic_msrs;
+        bool kernel_apic_msrs, kernel_hypercalls, kernel_synic;
         uint64_t tsc_khz;
         uint32_t apic_ids[VTL_ATTACH_VPS_MAX];
         int control_fd;
@@ -64,7 +65,8 @@ struct protocol;
 
 /*
  * What the owner of a connection answers. All return 0 or a negative errno; @ret_why may be set to
- * a text that goes to the peer. start() leaves the answer to protocol_started().
+ * a text that goes to the peer. attach() leaves the answer to protocol_attached(), start() to
+ * protocol_started().
  */
 struct protocol_ops {
         int (*facts)(void *userdata, int fd, struct fd_facts *ret);
@@ -76,13 +78,17 @@ struct protocol_ops {
 
 struct protocol {
         enum protocol_state state;
-        struct protocol_vm vm;      /* valid from PROTOCOL_ATTACHED on */
-        struct vtl_message pending; /* header of the START that is not answered yet */
+        struct protocol_vm vm;      /* valid from PROTOCOL_ATTACHING on */
+        struct vtl_message pending; /* header of the ATTACH or START that is not answered yet */
         const struct protocol_ops *ops;
         void *userdata;
 };
 
 void protocol_init(struct protocol *p, const struct protocol_ops *ops, void *userdata);
+
+/* As protocol_init(), for a VM that was started by a broker before this one */
+void protocol_init_running(struct protocol *p, const struct protocol_ops *ops, void *userdata,
+                           bool paused);
 
 /* Closes every descriptor; does not call ops. */
 void protocol_done(struct protocol *p);
@@ -95,7 +101,7 @@ void protocol_done(struct protocol *p);
  * @n_fds: how many
  * @reply: the answer, when the function returns 0
  *
- * Return: 0, or 1 when the answer comes later, through protocol_started().
+ * Return: 0, or 1 when the answer comes later, through protocol_attached() or protocol_started().
  */
 int protocol_handle(struct protocol *p, const void *msg, size_t len, int *fds, size_t n_fds,
                     struct protocol_reply *reply);
@@ -105,6 +111,16 @@ int protocol_handle(struct protocol *p, const void *msg, size_t len, int *fds, s
  * @error: a negative errno of receiving it
  */
 void protocol_broken(struct protocol *p, int error, struct protocol_reply *reply);
+
+/**
+ * protocol_attached() - the answer to ATTACH
+ * @error: 0, or a negative errno: there is no VM then
+ * @why: text for the peer, with @error
+ *
+ * Only in PROTOCOL_ATTACHING.
+ */
+void protocol_attached(struct protocol *p, int error, const char *why,
+                       struct protocol_reply *reply);
 
 /**
  * protocol_started() - the answer to START

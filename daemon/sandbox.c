@@ -20,12 +20,7 @@
  *   2. enter     when memory is mapped and the threads run: the list below
  */
 
-struct allowed_call {
-        int number;
-        const char *reason;
-};
-
-static const struct allowed_call allowed_calls[] = {
+static const struct sandbox_call worker_calls[] = {
         /* The engine at work */
         { SCMP_SYS(futex), "mailboxes of the VPs, the partition's lock" },
         { SCMP_SYS(sched_yield), "a spin before the futex" },
@@ -71,8 +66,8 @@ int sandbox_worker_prepare(void) {
         return 0;
 }
 
-/* Calls that are allowed with some arguments only */
-static int add_narrow_rules(scmp_filter_ctx ctx) {
+/* Calls that a worker may make with some arguments only */
+static int add_worker_rules(scmp_filter_ctx ctx) {
         int r;
 
         /* The heap grows, but nothing becomes executable. */
@@ -94,24 +89,26 @@ static int add_narrow_rules(scmp_filter_ctx ctx) {
                                 SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) getpid(), 0));
 }
 
-static int load_filter(scmp_filter_ctx ctx) {
+static int load_filter(scmp_filter_ctx ctx, const struct sandbox_call *calls, size_t n,
+                       int (*add_rules)(scmp_filter_ctx ctx)) {
         int r;
 
         r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
         if (r < 0)
                 return r;
-        for (size_t i = 0; i < ARRAY_SIZE(allowed_calls); i++) {
-                r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed_calls[i].number, 0);
+        for (size_t i = 0; i < n; i++) {
+                r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, calls[i].number, 0);
                 if (r < 0)
                         return r;
         }
-        r = add_narrow_rules(ctx);
+        r = add_rules(ctx);
         if (r < 0)
                 return r;
         return seccomp_load(ctx);
 }
 
-int sandbox_worker_enter(void) {
+int sandbox_load(const struct sandbox_call *calls, size_t n, int (*add_rules)(scmp_filter_ctx ctx),
+                 uint32_t otherwise) {
         scmp_filter_ctx ctx;
         int r;
 
@@ -120,10 +117,15 @@ int sandbox_worker_enter(void) {
                 return 0;
         }
 
-        ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+        ctx = seccomp_init(otherwise);
         if (!ctx)
                 return -ENOMEM;
-        r = load_filter(ctx);
+        r = load_filter(ctx, calls, n, add_rules);
         seccomp_release(ctx);
         return r;
+}
+
+int sandbox_worker_enter(void) {
+        return sandbox_load(worker_calls, ARRAY_SIZE(worker_calls), add_worker_rules,
+                            SCMP_ACT_KILL_PROCESS);
 }

@@ -23,8 +23,16 @@ static const struct known_signal known_signals[] = {
         { VTLD_BUS_NAME ".Partition",
           "SecureViolation",
           { "Gpa", "Access", "Vp" },
-          "violation of protected memory" },
+          "violation of what VTL1 forbids" },
         { VTLD_BUS_NAME ".Partition", "Vtl1Denied", { "Policy" }, "policy refused VTL1" },
+        { VTLD_BUS_NAME ".Partition",
+          "ProtectionRefused",
+          { "Vp", "Mappings", "MappingsMax" },
+          "no mappings are left for what VTL1 protects" },
+        { VTLD_BUS_NAME ".Partition",
+          "GuestCrashed",
+          { "Vtl", "Code", "Vp" },
+          "the guest reports that it has crashed" },
         { VTLD_BUS_NAME ".Partition", "WorkerFailed", { "Reason" }, "THE WORKER IS GONE" },
         { "org.freedesktop.DBus.ObjectManager", "InterfacesAdded", { NULL }, "attached" },
         { "org.freedesktop.DBus.ObjectManager", "InterfacesRemoved", { NULL }, "gone" },
@@ -131,7 +139,7 @@ static void print_event(struct json_object *event, const struct known_signal *s)
         json_object_object_foreach(event, key, value) {
                 if (strcmp(key, "Uuid") == 0 || strcmp(key, "Event") == 0)
                         continue;
-                if (strcmp(key, "Gpa") == 0)
+                if (strcmp(key, "Gpa") == 0 || strcmp(key, "Code") == 0)
                         (void) printf("  %s=0x%llx", key,
                                       (unsigned long long) json_object_get_uint64(value));
                 else

@@ -32,6 +32,30 @@ static struct json_object *basic_to_json(char type, sd_bus_message *m, int *ret)
         }
 }
 
+/* Of basic types */
+static int array_to_json(sd_bus_message *m, const char *contents, struct json_object **ret) {
+        struct json_object *list = json_object_new_array();
+        int r;
+
+        r = sd_bus_message_enter_container(m, 'a', contents);
+        while (r >= 0) {
+                struct json_object *item = NULL;
+
+                r = message_to_json(m, &item);
+                if (r <= 0)
+                        break;
+                (void) json_object_array_add(list, item);
+        }
+        if (r >= 0)
+                r = sd_bus_message_exit_container(m);
+        if (r < 0) {
+                (void) json_object_put(list);
+                return r;
+        }
+        *ret = list;
+        return 1;
+}
+
 int message_to_json(sd_bus_message *m, struct json_object **ret) {
         const char *contents;
         char type;
@@ -45,6 +69,8 @@ int message_to_json(sd_bus_message *m, struct json_object **ret) {
                 *ret = basic_to_json(type, m, &r);
                 return r < 0 ? r : 1;
         }
+        if (type == 'a' && strlen(contents) == 1)
+                return array_to_json(m, contents, ret);
         if (type != 'v') {
                 r = sd_bus_message_skip(m, NULL);
                 return r < 0 ? r : 1;

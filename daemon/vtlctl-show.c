@@ -177,6 +177,50 @@ static void show_time(const char *label, uint64_t usec) {
                 line(label, "%s", text);
 }
 
+/* "a, b"; numbers in hexadecimal */
+static const char *join(struct json_object *list, char *buf, size_t size) {
+        size_t n = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+        size_t o = 0;
+
+        buf[0] = '\0';
+        for (size_t i = 0; i < n && o < size; i++) {
+                struct json_object *v = json_object_array_get_idx(list, i);
+                const char *between = i > 0 ? ", " : "";
+
+                if (json_object_is_type(v, json_type_string))
+                        o += (size_t) snprintf(buf + o, size - o, "%s%s", between,
+                                               json_object_get_string(v));
+                else
+                        o += (size_t) snprintf(buf + o, size - o, "%s0x%" PRIx64, between,
+                                               json_object_get_uint64(v));
+        }
+        return buf;
+}
+
+/* What there may be to say, and mostly is not */
+static void show_facts(struct json_object *vm, bool colours) {
+        char text[512], more[256];
+
+        (void) join(member(vm, "Unenforced"), text, sizeof(text));
+        (void) join(member(vm, "UnenforcedCrIntercepts"), more, sizeof(more));
+        if (*text || *more)
+                line("Not enforced", "%s%s%s%s%s", colours ? YELLOW : "", text,
+                     *text && *more ? ", " : "", more, colours ? PLAIN : "");
+        line("Mappings", "%" PRIu64 " of at most %" PRIu64, json_number(vm, "Mappings"),
+             json_number(vm, "MappingsMax"));
+        if (json_number(vm, "ProtectionsRefused"))
+                line("", "%" PRIu64 " protections refused since they would have needed more",
+                     json_number(vm, "ProtectionsRefused"));
+        if (strcmp(json_text(vm, "ExecuteEnforcement"), "bounded") == 0)
+                line("Strict execute", "%" PRIu64 " pages, %" PRIu64 " accesses single-stepped",
+                     json_number(vm, "StrictPages"), json_number(vm, "StrictSteps"));
+        if (json_number(vm, "Crashes"))
+                line("Crashes", "%s%" PRIu64 "%s, the last of VTL%" PRIu64 ": %s",
+                     colours ? RED : "", json_number(vm, "Crashes"), colours ? PLAIN : "",
+                     json_number(vm, "CrashVtl"),
+                     join(member(vm, "CrashParameters"), text, sizeof(text)));
+}
+
 static void show_vm(struct json_object *vm, bool colours) {
         const char *state = json_text(vm, "State"), *colour = colours ? state_colour(state) : NULL;
         bool protection = json_flag(vm, "ProtectionEnabled");
@@ -197,15 +241,22 @@ static void show_vm(struct json_object *vm, bool colours) {
              json_flag(vm, "Vtl1Allowed") ? "allowed" : "refused");
         if (json_number(vm, "Denied"))
                 line("", "asked for and refused %" PRIu64 " times", json_number(vm, "Denied"));
+        if (json_text(vm, "LibvirtDomain")[0])
+                line("Domain", "%s%s%s", json_text(vm, "LibvirtDomain"),
+                     json_text(vm, "LibvirtPolicy")[0] ? ", policy " : "",
+                     json_text(vm, "LibvirtPolicy"));
         line("VTLs enabled", "%s", vtl_list(json_number(vm, "EnabledVtls"), vtls));
         line("Protection",
              "%s (configuration 0x%" PRIx64 "), %" PRIu64 " pages, %" PRIu64 " intercepts",
              protection ? "on" : "off", json_number(vm, "PartitionConfig"),
              json_number(vm, "ProtectedPages"), json_number(vm, "Intercepts"));
+        line("Measurement", "%s%s%s", json_text(vm, "MeasurementState"),
+             *json_text(vm, "MeasurementDigest") ? ", " : "", json_text(vm, "MeasurementDigest"));
         line("Enforcement", "%s backend, faults %s; execute: %s, DMA: %s, start-up denial: %s",
              json_text(vm, "Backend"), json_text(vm, "FaultPrecision"),
              json_text(vm, "ExecuteEnforcement"), json_text(vm, "DmaEnforcement"),
              json_text(vm, "StartupDenial"));
+        show_facts(vm, colours);
 }
 
 static void show_service(struct json_object *root, bool colours) {
@@ -214,6 +265,11 @@ static void show_service(struct json_object *root, bool colours) {
         (void) printf("vtld %s, %" PRIu64 " of at most %" PRIu64 " VMs\n",
                       json_text(root, "Version"), json_number(root, "Partitions"),
                       json_number(root, "MaxPartitions"));
+        if (*json_text(root, "PolicyError"))
+                (void) printf("%sTHE POLICY COULD NOT BE READ%s: %s\n", colours ? BOLD : "",
+                              colours ? PLAIN : "", json_text(root, "PolicyError"));
+        if (strcmp(json_text(root, "LibvirtState"), "off") != 0)
+                (void) printf("libvirt: %s\n", json_text(root, "LibvirtState"));
         for (size_t i = 0; i < json_object_array_length(vms); i++) {
                 (void) putchar('\n');
                 show_vm(json_object_array_get_idx(vms, i), colours);

@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "daemon/vtlctl.h"
+#include "daemon/vtlctl-table.h"
 #include "util/util.h"
 
 #define BOLD "\033[1m"

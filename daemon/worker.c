@@ -11,7 +11,11 @@
 #include <sys/socket.h>
 
 #include "daemon/sandbox.h"
+#include "daemon/worker-map.h"
+#include "daemon/worker-measure.h"
 #include "daemon/worker-proto.h"
+#include "daemon/worker-registers.h"
+#include "daemon/worker-trace.h"
 #include "daemon/worker.h"
 #include "hvcall/serve.h"
 #include "util/log.h"
@@ -36,6 +40,13 @@ struct worker {
         struct vtl_partition *partition;
         pthread_barrier_t threads_run;
         atomic_bool events_lost;
+        struct worker_measure measure;
+        struct worker_map_task map;
+        struct worker_registers_task registers;
+        struct worker_trace trace;
+        /* The main thread's */
+        struct worker_notice hello; /* for a new broker */
+        bool hello_due;
 };
 
 /* ---- To the broker ---- */
@@ -71,6 +82,13 @@ static void on_event(void *userdata, enum vtl_event what, unsigned vp, uint64_t 
         };
 
         send_notice(w, &n, MSG_DONTWAIT);
+        worker_measure_event(&w->measure, w->partition, what, vp, data);
+}
+
+static int on_measure(void *userdata, struct vtl_vp *vp, bool entry) {
+        struct worker *w = userdata;
+
+        return worker_measure(&w->measure, vp, entry);
 }
 
 /* ---- Taking over the VM ---- */
@@ -161,21 +179,37 @@ static int make_partition(struct worker *w) {
                 .allow_vtl1 = c->flags & WORKER_ALLOW_VTL1,
                 .precise_faults = c->flags & WORKER_PRECISE_FAULTS,
                 .kernel_apic_msrs = c->flags & WORKER_KERNEL_APIC_MSRS,
+                .kernel_hypercalls = c->flags & WORKER_KERNEL_HYPERCALLS,
+                .kernel_synic = c->flags & WORKER_KERNEL_SYNIC,
+                .options = c->options,
                 .control = w->control,
                 .overlay = w->overlay,
                 .ops = &plane_remote_ops,
                 .ops_ctx = &w->remote,
                 .event = on_event,
+                .measure = on_measure,
+                .measure_required = c->flags & WORKER_REQUIRE_MEASUREMENT,
                 .hypercall = hvcall_serve,
                 .userdata = w,
         };
         int r;
 
+        r = worker_measure_init(&w->measure, w->broker_fd, c->measure_limit,
+                                c->flags & WORKER_REQUIRE_MEASUREMENT);
+        if (r < 0)
+                return refuse(w, r, "cannot measure");
         w->remote = (struct plane_remote){ .control = w->control,
                                            .kick_fds = w->kick_fds,
                                            .vps = c->vps };
         r = vtl_partition_new(&config, &w->partition);
-        return r < 0 ? refuse(w, r, "cannot make the partition") : 0;
+        if (r < 0)
+                return refuse(w, r, "cannot make the partition");
+        w->map.partition = w->partition;
+        w->map.broker_fd = w->broker_fd;
+        w->registers.partition = w->partition;
+        w->registers.broker_fd = w->broker_fd;
+        w->trace.header = w->control;
+        return 0;
 }
 
 /* ---- Threads ---- */
@@ -235,6 +269,17 @@ static int start_threads(struct worker *w) {
 
 /* ---- The main thread ---- */
 
+/* A new broker may have to read what has been left to it before there is room: never waits. */
+static void greet_broker(struct worker *w) {
+        int r;
+
+        r = worker_measure_ask_again(&w->measure);
+        if (r != -EAGAIN)
+                r = seqpacket_send(w->broker_fd, &w->hello, sizeof(w->hello), NULL, 0,
+                                   MSG_DONTWAIT);
+        w->hello_due = r == -EAGAIN;
+}
+
 /* 1: the VM was detached; 0: nothing to do; negative: the broker is gone */
 static int read_broker(struct worker *w) {
         struct worker_notice n;
@@ -246,7 +291,48 @@ static int read_broker(struct worker *w) {
                 return 0;
         if (len <= 0)
                 return -ECONNRESET;
-        return len == sizeof(n) && n.type == WORKER_QUIT;
+        if (len != sizeof(n))
+                return 0;
+        switch (n.type) {
+        case WORKER_DECISION:
+                worker_measure_answer(&w->measure, n.data, n.what == 1);
+                return 0;
+        case WORKER_TRACE:
+                worker_trace_renew(&w->trace);
+                return 0;
+        case WORKER_GET_MAP:
+                worker_map_ask(&w->map, &n);
+                return 0;
+        case WORKER_GET_REGISTERS:
+                worker_registers_ask(&w->registers, &n);
+                return 0;
+        case WORKER_HELLO:
+                w->hello = (struct worker_notice){ .type = WORKER_HELLO,
+                                                   .what = WORKER_PROTOCOL_VERSION,
+                                                   .data = n.data };
+                w->hello_due = true;
+                return 0;
+        case WORKER_QUIT:
+                return 1;
+        default:
+                return 0;
+        }
+}
+
+/* What is to be done without a message. Return: how long to wait for one, in @ret; NULL: for
+ * ever. */
+static const struct timespec *work(struct worker *w, struct timespec *ret) {
+        const int wishes[] = { worker_map_work(&w->map), worker_registers_work(&w->registers),
+                               worker_trace_work(&w->trace) };
+        int ms = -1;
+
+        for (size_t i = 0; i < ARRAY_SIZE(wishes); i++)
+                if (wishes[i] >= 0 && (ms < 0 || wishes[i] < ms))
+                        ms = wishes[i];
+        if (ms < 0)
+                return NULL;
+        *ret = (struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+        return ret;
 }
 
 /* Until the VMM has closed its end of the link. */
@@ -256,18 +342,22 @@ static int serve(struct worker *w) {
         for (;;) {
                 struct pollfd p[] = {
                         { .fd = w->link_fd, .events = POLLIN },
-                        { .fd = broker ? w->broker_fd : -1, .events = POLLIN },
+                        { .fd = broker ? w->broker_fd : -1,
+                          .events = POLLIN | (w->hello_due ? POLLOUT : 0) },
                 };
+                struct timespec timeout;
                 int r;
 
-                if (ppoll(p, ARRAY_SIZE(p), NULL, NULL) < 0) {
+                if (ppoll(p, ARRAY_SIZE(p), work(w, &timeout), NULL) < 0) {
                         if (errno == EINTR)
                                 continue;
                         return -errno;
                 }
                 if (p[0].revents) /* nothing is ever sent over the link */
                         return 0;
-                if (!p[1].revents)
+                if (p[1].revents & POLLOUT)
+                        greet_broker(w);
+                if (!(p[1].revents & ~POLLOUT))
                         continue;
                 r = read_broker(w);
                 if (r > 0)
@@ -275,6 +365,7 @@ static int serve(struct worker *w) {
                 if (r < 0) {
                         log_warning("vtld is gone; VM %s is served on", w->config.uuid);
                         broker = false;
+                        worker_measure_broker_lost(&w->measure);
                 }
         }
 }
@@ -313,6 +404,12 @@ int worker_main(int fd) {
         if (r >= 0) {
                 send_notice(&w, &ready, 0);
                 r = serve(&w);
+        }
+        /* Nobody but its parent is told how a process has ended, and that may be gone. */
+        if (r >= 0) {
+                const struct worker_notice bye = { .type = WORKER_BYE };
+
+                send_notice(&w, &bye, MSG_DONTWAIT);
         }
         /* The threads use this frame and wait at the control memory; there is nothing to flush or
          * to free that the exit does not. */

@@ -3,12 +3,12 @@
 /* Interrupts that one VP asks for on others, messages and events: vsm.md 3.12, 3.15, 3.19, 3.20. */
 
 #include "hvcall/calls.h"
+#include "hvcall/vp-set.h"
 #include "hvcall/wire.h"
 #include "util/util.h"
 #include "vtl/engine.h"
 #include "vtl/synic.h"
 
-#define VTL_ENCODING_MAX 2
 #define MESSAGE_TYPE_HYPERVISOR 0x80000000u
 #define MESSAGE_PAYLOAD_MAX 240
 
@@ -19,20 +19,17 @@ int hvcall_notify_long_spin_wait(struct hv_call_ctx *c) {
 
 /*
  * Clients send such interrupts from VTL0 to VTL1 too, which the hierarchy of VTLs would not need
- * to allow; they are delivered (clients.md).
+ * to allow; they are delivered unless the partition's options say otherwise (clients.md).
  */
 static int ipi_target(const struct vtl_vp *vp, uint32_t vector, uint8_t input_vtl,
                       unsigned *ret_vtl) {
-        unsigned vtl = input_vtl & HV_INPUT_VTL_TARGET_MASK;
+        int r = input_vtl_resolve(vp, input_vtl, ret_vtl);
 
-        if (vector < 16 || vector > 255 || (input_vtl & HV_INPUT_VTL_RESERVED) ||
-            vtl > VTL_ENCODING_MAX)
+        if (r != 0 || vector < 16 || vector > 255)
                 return HV_STATUS_INVALID_PARAMETER;
-        if (!(input_vtl & HV_INPUT_VTL_USE_TARGET))
-                vtl = vp->active_vtl;
-        if (vtl >= VTL_MAX_VTLS)
+        if (*ret_vtl >= VTL_MAX_VTLS ||
+            (*ret_vtl > vp->active_vtl && vp->partition->config.options.refuse_lower_ipi))
                 return HV_STATUS_ACCESS_DENIED;
-        *ret_vtl = vtl;
         return 0;
 }
 
@@ -63,22 +60,16 @@ int hvcall_send_synthetic_cluster_ipi(struct hv_call_ctx *c) {
 int hvcall_send_synthetic_cluster_ipi_ex(struct hv_call_ctx *c) {
         const struct hv_input_send_ipi_ex *in = c->input;
         unsigned vtl;
-        uint64_t mask = UINT64_MAX;
+        uint64_t mask;
+        bool is_short;
         int r = ipi_target(c->vp, in->vector, in->target_vtl, &vtl);
 
+        if (r == 0)
+                r = vp_set_mask(in->format, in->valid_banks_mask, (const uint64_t *) (in + 1),
+                                c->varhdr_bytes / 8, &mask, &is_short);
         if (r != 0)
                 return r;
-        if (in->format > HV_VP_SET_ALL)
-                return HV_STATUS_INVALID_PARAMETER;
-        if (in->format == HV_VP_SET_SPARSE_4K) {
-                if ((unsigned) __builtin_popcountll(in->valid_banks_mask) * 8 != c->varhdr_bytes)
-                        return HV_STATUS_INVALID_PARAMETER;
-                mask = 0;
-                /* Bank 0 holds VPs 0-63, and there are no others. */
-                if (in->valid_banks_mask & 1)
-                        memcpy(&mask, in + 1, sizeof(mask));
-        }
-        return send(c->vp, vtl, in->vector, mask);
+        return is_short ? HV_STATUS_INVALID_PARAMETER : send(c->vp, vtl, in->vector, mask);
 }
 
 int hvcall_assert_virtual_interrupt(struct hv_call_ctx *c) {
@@ -123,4 +114,55 @@ int hvcall_post_message(struct hv_call_ctx *c) {
 
 int hvcall_signal_event(struct hv_call_ctx *c) {
         return HV_STATUS_INVALID_CONNECTION_ID;
+}
+
+/* ---- Messages and events straight to a SINT: what a level does to itself and to those below
+ * ---- */
+
+static int direct_target(const struct vtl_vp *vp, uint64_t partition_id, uint32_t vp_index,
+                         uint8_t vtl, uint8_t sint, struct vtl_vp **ret) {
+        struct vtl_partition *p = vp->partition;
+        uint32_t index = vp_index == HV_VP_INDEX_SELF ? vp->index : vp_index;
+
+        if (vtl > VTL_ENCODING_MAX || sint >= HV_SINT_COUNT)
+                return HV_STATUS_INVALID_PARAMETER;
+        if (partition_id != HV_PARTITION_ID_SELF || vtl > vp->active_vtl)
+                return HV_STATUS_ACCESS_DENIED;
+        if (index >= p->n_vps)
+                return HV_STATUS_INVALID_VP_INDEX;
+        *ret = &p->vps[index];
+        return (*ret)->enabled_vtls >> vtl & 1 ? 0 : HV_STATUS_INVALID_VTL_STATE;
+}
+
+int hvcall_signal_event_direct(struct hv_call_ctx *c) {
+        const struct hv_input_signal_event_direct *in = c->input;
+        struct hv_output_signal_event_direct *out = c->output;
+        struct vtl_vp *target;
+        int r = direct_target(c->vp, in->partition_id, in->vp_index, in->target_vtl, in->sint,
+                              &target);
+
+        if (r != 0)
+                return r;
+        if (in->flag_number >= HV_EVENT_FLAGS)
+                return HV_STATUS_INVALID_PARAMETER;
+        r = vtl_synic_signal(target, in->target_vtl, in->sint, in->flag_number);
+        if (r != 0 && r != 1)
+                return r;
+        out->newly_signaled = (uint8_t) r;
+        return 0;
+}
+
+int hvcall_post_message_direct(struct hv_call_ctx *c) {
+        const struct hv_input_post_message_direct *in = c->input;
+        struct hv_message message;
+        struct vtl_vp *target;
+        int r = direct_target(c->vp, in->partition_id, in->vp_index, in->target_vtl, in->sint,
+                              &target);
+
+        if (r != 0)
+                return r;
+        memcpy(&message, in->message, sizeof(message));
+        if (message.message_type == HV_MESSAGE_NONE || message.payload_size > MESSAGE_PAYLOAD_MAX)
+                return HV_STATUS_INVALID_PARAMETER;
+        return vtl_synic_queue(target, in->target_vtl, in->sint, &message);
 }

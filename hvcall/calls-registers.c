@@ -3,25 +3,24 @@
 /* Virtual registers and identities: vsm.md 3.7, 3.8, 3.14, and the extended capabilities. */
 
 #include "hvcall/calls.h"
+#include "hvcall/vp-set.h"
 #include "hvcall/wire.h"
 #include "util/util.h"
 #include "vtl/engine.h"
-
-#define VTL_ENCODING_MAX 2
 
 /* scratch[0]: the target VP's index, scratch[1]: the target VTL */
 int hvcall_registers_prepare(struct hv_call_ctx *c, uint16_t *ret_done) {
         const struct hv_input_vp_registers *in = c->input;
         struct vtl_vp *vp = c->vp;
         uint32_t index = in->vp_index == HV_VP_INDEX_SELF ? vp->index : in->vp_index;
-        unsigned vtl = in->input_vtl & HV_INPUT_VTL_TARGET_MASK;
+        unsigned vtl;
+        int r;
 
         if (in->partition_id != HV_PARTITION_ID_SELF)
                 return HV_STATUS_ACCESS_DENIED;
-        if ((in->input_vtl & HV_INPUT_VTL_RESERVED) || vtl > VTL_ENCODING_MAX)
-                return HV_STATUS_INVALID_PARAMETER;
-        if (!(in->input_vtl & HV_INPUT_VTL_USE_TARGET))
-                vtl = vp->active_vtl;
+        r = input_vtl_resolve(vp, in->input_vtl, &vtl);
+        if (r != 0)
+                return r;
         if (index >= vp->partition->n_vps)
                 return HV_STATUS_INVALID_VP_INDEX;
         if (vtl > vp->active_vtl)

@@ -3,14 +3,15 @@
 /* Translating a level's virtual addresses: vsm.md 3.9, 3.10. */
 
 #include "hvcall/calls.h"
+#include "hvcall/vp-set.h"
 #include "hvcall/wire.h"
 #include "util/util.h"
 #include "vtl/engine.h"
 #include "vtl/memory.h"
 #include "vtl/switch.h"
+#include "vtl/tlb.h"
 #include "vtl/walk.h"
 
-#define VTL_ENCODING_MAX 2
 #define TRANSLATE_VALIDATE_READ (1ull << 0)
 #define TRANSLATE_VALIDATE_WRITE (1ull << 1)
 #define TRANSLATE_VALIDATE_EXECUTE (1ull << 2)
@@ -103,17 +104,17 @@ static int set_bits(struct vtl_partition *p, unsigned vtl, const struct walk_res
 
 static int check(const struct vtl_vp *vp, const struct hv_input_translate_virtual_address *in,
                  unsigned *ret_vtl) {
-        uint8_t input_vtl = (uint8_t) (in->control_flags >> TRANSLATE_VTL_SHIFT);
-        unsigned vtl = input_vtl & HV_INPUT_VTL_TARGET_MASK;
+        unsigned vtl;
+        int r;
 
         if (in->partition_id != HV_PARTITION_ID_SELF ||
             (in->vp_index != HV_VP_INDEX_SELF && in->vp_index != vp->index))
                 return HV_STATUS_ACCESS_DENIED;
-        if ((input_vtl & HV_INPUT_VTL_RESERVED) || vtl > VTL_ENCODING_MAX ||
-            (in->control_flags & ((1ull << TRANSLATE_VTL_SHIFT) - 1) & ~TRANSLATE_FLAGS))
+        r = input_vtl_resolve(vp, (uint8_t) (in->control_flags >> TRANSLATE_VTL_SHIFT), &vtl);
+        if (r != 0)
+                return r;
+        if (in->control_flags & ((1ull << TRANSLATE_VTL_SHIFT) - 1) & ~TRANSLATE_FLAGS)
                 return HV_STATUS_INVALID_PARAMETER;
-        if (!(input_vtl & HV_INPUT_VTL_USE_TARGET))
-                vtl = vp->active_vtl;
         if (vtl > vp->active_vtl)
                 return HV_STATUS_ACCESS_DENIED;
         *ret_vtl = vtl;
@@ -135,8 +136,11 @@ static int translate(struct vtl_vp *vp, const struct hv_input_translate_virtual_
         if (r != 0)
                 return r;
         view.vtl = vtl;
-        if (flags & TRANSLATE_TLB_FLUSH_INHIBIT)
-                vp->tlb_locked = vp->active_vtl > vtl;
+        if ((flags & TRANSLATE_TLB_FLUSH_INHIBIT) && vp->active_vtl > vtl) {
+                r = vtl_tlb_lock(vp);
+                if (r != 0)
+                        return r;
+        }
         r = vtl_op(p, get, vtl, PLANE_SREGS, &s, sizeof(s));
         if (r == 0)
                 r = vtl_op(p, get, vtl, PLANE_REGS, &regs, sizeof(regs));

@@ -228,12 +228,21 @@ static int give_output(struct dispatch *d, uint32_t from, uint32_t to) {
         return io->write(io->userdata, d->out_gpa + from, d->output + from, to - from);
 }
 
-static int run_simple(struct dispatch *d, struct hv_call_ctx *c) {
+/* Not an answer of the call: it could not be served now. */
+static bool is_retry(int *status, bool *ret_yield) {
+        if (*status != HV_STATUS_TIMEOUT)
+                return false;
+        *ret_yield = true;
+        *status = 0;
+        return true;
+}
+
+static int run_simple(struct dispatch *d, struct hv_call_ctx *c, bool *ret_yield) {
         int r;
 
         c->output = d->output;
         r = d->call->handler(c);
-        if (r)
+        if (is_retry(&r, ret_yield) || r)
                 return r;
         return give_output(d, 0, d->out_len);
 }
@@ -288,6 +297,7 @@ static int run_rep(struct dispatch *d, struct hv_call_ctx *c, bool *ret_yield) {
         status = run_prepare(d, c);
         if (status == 0)
                 status = run_elements(d, c, ret_yield);
+        (void) is_retry(&status, ret_yield);
         if (status < 0)
                 return status;
         r = give_output(d, d->rep_start * size, d->done * size);
@@ -311,7 +321,8 @@ static int run(struct dispatch *d, void *vp, bool *ret_yield) {
         };
 
         memset(d->output, 0, d->out_len);
-        return d->call->kind == HV_CALL_REP ? run_rep(d, &c, ret_yield) : run_simple(d, &c);
+        return d->call->kind == HV_CALL_REP ? run_rep(d, &c, ret_yield)
+                                            : run_simple(d, &c, ret_yield);
 }
 
 /* vsm.md 6.1: no parameters, no result; whatever is wrong is #UD */
@@ -373,6 +384,11 @@ int hv_dispatch(const struct hv_call *table, size_t n, const struct hv_io *io, v
         r = run(&d, vp, &yield);
         if (r < 0)
                 return r;
+        /* A batch that was late in the end, and left nothing to come back for. */
+        if (d.call->kind == HV_CALL_REP && d.done == d.rep_count)
+                yield = false;
+        if (yield && d.done == d.rep_start)
+                return HV_DISPATCH_RETRY;
         if (yield) {
                 control &= ~(HV_CONTROL_REP_MASK << HV_CONTROL_REP_START_SHIFT);
                 set_control(io, control | (uint64_t) d.done << HV_CONTROL_REP_START_SHIFT);

@@ -80,7 +80,8 @@ enum hv_dispatch_result {
  *
  * Simple calls: @input (fixed header and variable header, copied) -> @output. Rep calls: called
  * once per element with @elem_in and @elem_out, header in @input. All pointers are to the engine's
- * own copies. Handlers return 0, a positive HV_STATUS, or a negative errno.
+ * own copies. Handlers return 0, a positive HV_STATUS, or a negative errno. HV_STATUS_TIMEOUT is
+ * shown to nobody: the call is to be continued later, with this element (HV_DISPATCH_RETRY).
  */
 struct hv_call_ctx {
         void *vp;          /* the calling VP, opaque to the engine */

@@ -5,7 +5,9 @@
 #include "vtl/cpuid.h"
 #include "vtl/engine.h"
 #include "vtl/hvpage.h"
+#include "vtl/measure.h"
 #include "vtl/memory.h"
+#include "vtl/probes.h"
 #include "vtl/switch.h"
 #include "vtl/xmm.h"
 
@@ -63,6 +65,8 @@ static bool io_should_yield(void *userdata) {
 static int io_vtl_switch(void *userdata, bool is_return, uint64_t input) {
         int r = vtl_guest_switch(userdata, is_return, input);
 
+        if (r == VTL_ENTRY_AGAIN)
+                return HV_DISPATCH_RETRY;
         return r < 0 ? r : r > 0 ? HV_DISPATCH_UD : HV_DISPATCH_SWITCHED;
 }
 
@@ -87,6 +91,16 @@ static void store_registers(struct kvm_regs *r, const struct call_registers *bef
                 r->rdx = after->rdx;
         if (after->r8 != before->r8)
                 r->r8 = after->r8;
+}
+
+/* A switch has a record of its own. */
+static void trace_call(struct vtl_vp *vp, unsigned vtl, uint64_t control, enum hv_dispatch_result d,
+                       uint64_t result) {
+        if (d == HV_DISPATCH_SWITCHED)
+                return;
+        VTL_TRACE(vp->partition->header, vp->ctl, .kind = VTL_TRACE_HYPERCALL,
+                  .from = (uint8_t) vtl, .to = (uint8_t) vtl, .detail = (uint16_t) d,
+                  .data = control, .extra = d == HV_DISPATCH_DONE ? result : 0);
 }
 
 int hvcall_serve(struct vtl_vp *vp) {
@@ -117,12 +131,17 @@ int hvcall_serve(struct vtl_vp *vp) {
                 .userdata = vp,
         };
         int offset = hvpage_out_offset(ctl->exit.port, ctl->regs.rip), d;
+        unsigned vtl = vp->active_vtl;
+        uint64_t control = io.long_mode ? r.rcx : r.rdx << 32 | (uint32_t) r.rax;
 
         if (offset < 0)
                 return -EINVAL; /* the library sends only what comes from an entry of the page */
+        VTL_PROBE_HYPERCALL(vp->index, vtl, control, ctl->regs.rip);
         d = hv_dispatch(hv_calls, hv_calls_n, &io, vp);
+        VTL_PROBE_HYPERCALL_DONE(vp->index, vtl, control, d, r.rax);
         if (d < 0)
                 return d;
+        trace_call(vp, vtl, control, (enum hv_dispatch_result) d, r.rax);
         switch (d) {
         case HV_DISPATCH_DONE:
                 ctl->regs.rax = r.rax; /* the result, also when it is what RAX held before */

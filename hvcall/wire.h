@@ -191,6 +191,53 @@ HV_WIRE_FIELD(struct hv_input_send_ipi_ex, reserved, 6, 2);
 HV_WIRE_FIELD(struct hv_input_send_ipi_ex, format, 8, 8);
 HV_WIRE_FIELD(struct hv_input_send_ipi_ex, valid_banks_mask, 16, 8);
 
+/* HvCallFlushVirtualAddressSpace, -List and their Ex forms, vsm.md 3.11; in the lists elements are
+ * HV_GVA_RANGE, behind the banks of an Ex form */
+#define HV_FLUSH_ALL_PROCESSORS (1ull << 0)
+#define HV_FLUSH_ALL_VIRTUAL_ADDRESS_SPACES (1ull << 1)
+#define HV_FLUSH_NON_GLOBAL_MAPPINGS_ONLY (1ull << 2)
+#define HV_FLUSH_USE_EXTENDED_RANGE_FORMAT (1ull << 3)
+#define HV_FLUSH_USE_TARGET_VTL (1ull << 4)
+#define HV_FLUSH_TARGET_VTL0 (1ull << 8)
+#define HV_FLUSH_TARGET_VTL1 (1ull << 9)
+struct hv_input_flush {
+        uint64_t address_space; /* CR3 */
+        uint64_t flags;
+        uint64_t processor_mask;
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_input_flush, 24);
+HV_WIRE_FIELD(struct hv_input_flush, address_space, 0, 8);
+HV_WIRE_FIELD(struct hv_input_flush, flags, 8, 8);
+HV_WIRE_FIELD(struct hv_input_flush, processor_mask, 16, 8);
+
+struct hv_input_flush_ex {
+        uint64_t address_space;
+        uint64_t flags;
+        uint64_t format; /* HV_VP_SET_* */
+        uint64_t valid_banks_mask;
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_input_flush_ex, 32);
+HV_WIRE_FIELD(struct hv_input_flush_ex, address_space, 0, 8);
+HV_WIRE_FIELD(struct hv_input_flush_ex, flags, 8, 8);
+HV_WIRE_FIELD(struct hv_input_flush_ex, format, 16, 8);
+HV_WIRE_FIELD(struct hv_input_flush_ex, valid_banks_mask, 24, 8);
+
+typedef uint64_t hv_gva_range;
+HV_WIRE_SIZE(hv_gva_range, 8);
+
+/* HvCallInstallIntercept, vsm.md 3.16 */
+struct hv_input_install_intercept {
+        uint64_t partition_id;
+        uint32_t access_type_mask; /* HV_INTERCEPT_MASK_*, 0: remove */
+        uint32_t intercept_type;   /* enum hv_intercept_type */
+        uint64_t parameter;
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_input_install_intercept, 24);
+HV_WIRE_FIELD(struct hv_input_install_intercept, partition_id, 0, 8);
+HV_WIRE_FIELD(struct hv_input_install_intercept, access_type_mask, 8, 4);
+HV_WIRE_FIELD(struct hv_input_install_intercept, intercept_type, 12, 4);
+HV_WIRE_FIELD(struct hv_input_install_intercept, parameter, 16, 8);
+
 /* HvCallAssertVirtualInterrupt, vsm.md 3.15 */
 #define HV_INTERRUPT_TYPE_FIXED 0u
 #define HV_INTERRUPT_TYPE_NMI 4u
@@ -277,3 +324,59 @@ HV_WIRE_FIELD(struct hv_output_translate_virtual_address_ex, translation, 0, 16)
 HV_WIRE_FIELD(struct hv_output_translate_virtual_address_ex, event_info, 16, 32);
 HV_WIRE_FIELD(struct hv_output_translate_virtual_address_ex, gpa_page, 48, 8);
 HV_WIRE_FIELD(struct hv_output_translate_virtual_address_ex, reserved, 56, 8);
+
+/* HvCallSignalEventDirect and HvCallPostMessageDirect, vsm.md 3.20 */
+struct hv_input_signal_event_direct {
+        uint64_t partition_id;
+        uint32_t vp_index;
+        uint8_t target_vtl; /* HV_VTL */
+        uint8_t sint;
+        uint16_t flag_number;
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_input_signal_event_direct, 16);
+HV_WIRE_FIELD(struct hv_input_signal_event_direct, vp_index, 8, 4);
+HV_WIRE_FIELD(struct hv_input_signal_event_direct, target_vtl, 12, 1);
+HV_WIRE_FIELD(struct hv_input_signal_event_direct, sint, 13, 1);
+HV_WIRE_FIELD(struct hv_input_signal_event_direct, flag_number, 14, 2);
+
+struct hv_output_signal_event_direct {
+        uint8_t newly_signaled;
+        uint8_t reserved[7];
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_output_signal_event_direct, 8);
+
+struct hv_input_post_message_direct {
+        uint64_t partition_id;
+        uint32_t vp_index;
+        uint8_t target_vtl; /* HV_VTL */
+        uint8_t reserved0[3];
+        uint8_t sint;
+        uint8_t reserved1[3];
+        uint8_t message[256]; /* struct hv_message */
+        uint32_t reserved2;
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_input_post_message_direct, 280);
+HV_WIRE_FIELD(struct hv_input_post_message_direct, sint, 16, 1);
+HV_WIRE_FIELD(struct hv_input_post_message_direct, message, 20, 256);
+
+/* HvCallCheckSparseGpaPageVtlAccess, vsm.md 3.17: rep, page numbers in, results out */
+#define HV_SPARSE_GPA_SUCCESS 0u
+#define HV_SPARSE_GPA_MEMORY_INTERCEPT 1u
+struct hv_input_check_sparse_gpa {
+        uint64_t partition_id;
+        uint8_t target_vtl;     /* HV_INPUT_VTL_*: whose access is asked about */
+        uint8_t desired_access; /* HV_MAP_GPA_* */
+        uint16_t reserved0;
+        uint32_t reserved1;
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_input_check_sparse_gpa, 16);
+HV_WIRE_FIELD(struct hv_input_check_sparse_gpa, target_vtl, 8, 1);
+HV_WIRE_FIELD(struct hv_input_check_sparse_gpa, desired_access, 9, 1);
+
+struct hv_output_check_sparse_gpa {
+        uint8_t result; /* HV_SPARSE_GPA_* */
+        uint8_t denied_access;
+        uint16_t intercepting_vtl; /* [3:0] */
+        uint32_t reserved;
+} __attribute__((packed));
+HV_WIRE_SIZE(struct hv_output_check_sparse_gpa, 8);

@@ -8,12 +8,14 @@
 #include "vmm/protocol.h"
 #include "vtl/control.h"
 
-/* A worker maps the guest's RAM before START is answered; everything else is immediate. */
+/* A worker maps the guest's RAM before START is answered, and vtld asks who we are before ATTACH
+ * is; everything else is immediate. */
 #define REPLY_TIMEOUT_MS 15000
 
 struct attach_client {
         int fd;
         uint16_t last_id;
+        uint16_t answered_id; /* those behind it were given up on */
         char error[VTL_ERROR_TEXT_SIZE];
 };
 
@@ -42,6 +44,18 @@ static int check_reply(struct attach_client *c, const struct vtl_message *h, siz
         return h->error > 0 && h->error < 4096 ? -(int) h->error : -EPROTO;
 }
 
+static void close_all(int *fds, size_t *n) {
+        while (*n > 0)
+                (void) safe_close(fds[--*n]);
+}
+
+/* The answer to a command that was given up on: vtld was started again meanwhile. */
+static bool is_late(const struct attach_client *c, const struct vtl_message *h, size_t n) {
+        uint16_t given_up = (uint16_t) (c->last_id - c->answered_id - 1);
+
+        return n >= sizeof(*h) && (uint16_t) (h->id - c->answered_id - 1) < given_up;
+}
+
 /* One command and its reply: exactly @reply_len bytes of payload, and a descriptor when @ret_fd is
  * given. */
 static int transact(struct attach_client *c, uint16_t command, const void *payload, size_t len,
@@ -51,8 +65,9 @@ static int transact(struct attach_client *c, uint16_t command, const void *paylo
                 uint8_t bytes[VTL_MESSAGE_MAX];
         } m;
         int got[4] = { -1, -1, -1, -1 };
-        size_t n_got = ARRAY_SIZE(got);
+        size_t n_got;
         ssize_t n;
+        bool late;
         int r;
 
         c->error[0] = '\0';
@@ -69,21 +84,27 @@ static int transact(struct attach_client *c, uint16_t command, const void *paylo
         r = seqpacket_send(c->fd, &m, sizeof(m.header) + len, fds, n_fds, 0);
         if (r < 0)
                 return fail(c, r, "cannot send to vtld");
-        r = seqpacket_wait(c->fd, REPLY_TIMEOUT_MS);
-        if (r < 0)
-                return fail(c, r, "vtld does not answer");
-        n = seqpacket_recv(c->fd, &m, sizeof(m), got, &n_got, 0);
-        if (n < 0)
-                return fail(c, (int) n, "cannot receive from vtld");
-        if (n == 0)
-                return fail(c, -ECONNRESET, "vtld closed the connection");
+        do {
+                r = seqpacket_wait(c->fd, REPLY_TIMEOUT_MS);
+                if (r < 0)
+                        return fail(c, r, "vtld does not answer");
+                n_got = ARRAY_SIZE(got);
+                n = seqpacket_recv(c->fd, &m, sizeof(m), got, &n_got, 0);
+                if (n < 0)
+                        return fail(c, (int) n, "cannot receive from vtld");
+                if (n == 0)
+                        return fail(c, -ECONNRESET, "vtld closed the connection");
+                late = is_late(c, &m.header, (size_t) n);
+                if (late)
+                        close_all(got, &n_got);
+        } while (late);
 
+        c->answered_id = c->last_id;
         r = check_reply(c, &m.header, (size_t) n, command);
         if (r >= 0 && ((size_t) n != sizeof(m.header) + reply_len || n_got != (ret_fd ? 1u : 0u)))
                 r = fail(c, -EPROTO, "vtld's answer is malformed");
         if (r < 0) {
-                while (n_got > 0)
-                        (void) safe_close(got[--n_got]);
+                close_all(got, &n_got);
                 return r;
         }
         if (reply_len > 0)
@@ -154,7 +175,9 @@ int attach_client_attach(struct attach_client *c, const struct attach_params *p)
         m.a.vps = p->vps;
         m.a.n_regions = (uint32_t) p->n_regions;
         m.a.flags = (p->precise_faults ? VTL_ATTACH_PRECISE_FAULTS : 0) |
-                    (p->kernel_apic_msrs ? VTL_ATTACH_KERNEL_APIC_MSRS : 0);
+                    (p->kernel_apic_msrs ? VTL_ATTACH_KERNEL_APIC_MSRS : 0) |
+                    (p->kernel_hypercalls ? VTL_ATTACH_KERNEL_HYPERCALLS : 0) |
+                    (p->kernel_synic ? VTL_ATTACH_KERNEL_SYNIC : 0);
         m.a.phys_bits = p->phys_bits;
         m.a.tsc_khz = p->tsc_khz;
         memcpy(m.a.apic_ids, p->apic_ids, p->vps * sizeof(m.a.apic_ids[0]));
@@ -191,6 +214,8 @@ int attach_client_start(struct attach_client *c, struct attach_started *ret) {
                 .link_fd = fd,
                 .vtl1_allowed = s.flags & VTL_STARTED_VTL1_ALLOWED,
                 .worker_pid = s.worker_pid,
+                .reserve_mappings = s.reserve_mappings,
+                .vina_poll_us = s.vina_poll_us,
         };
         return 0;
 }

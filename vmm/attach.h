@@ -27,7 +27,7 @@ struct attach_params {
         uint64_t tsc_khz;
         unsigned phys_bits;
         bool precise_faults;
-        bool kernel_apic_msrs;
+        bool kernel_apic_msrs, kernel_hypercalls, kernel_synic;
         int vm_fd;      /* the KVM VM; vtld looks at it and closes its copy */
         int control_fd; /* a memfd of exactly vtl_control_size(vps) bytes, sealed SHRINK and GROW */
         int overlay_fd; /* a memfd of exactly vtl_overlay_pages(vps) pages, sealed SHRINK and GROW
@@ -39,6 +39,8 @@ struct attach_params {
 struct attach_started {
         int link_fd; /* becomes the caller's: POLLHUP on it means that the worker is gone */
         bool vtl1_allowed;
+        uint32_t reserve_mappings;
+        uint32_t vina_poll_us;
         unsigned worker_pid;
 };
 

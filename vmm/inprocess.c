@@ -19,7 +19,7 @@ static void free_engine(struct vtlvmm *v) {
         v->engine = vtl_partition_free(v->engine);
 }
 
-int vtlvmm_start_in_process(struct vtlvmm *v, bool allow_vtl1) {
+int vtlvmm_start_in_process(struct vtlvmm *v, bool allow_vtl1, const struct vtl_options *options) {
         struct vtl_region regions[STOCK_REGIONS_MAX];
         uint32_t apic_ids[VTL_MAX_VPS];
         struct vtl_partition *p;
@@ -49,7 +49,11 @@ int vtlvmm_start_in_process(struct vtlvmm *v, bool allow_vtl1) {
                         .tsc_khz = v->tsc_khz,
                         .phys_bits = v->phys_bits,
                         .allow_vtl1 = allow_vtl1,
+                        .options = *options,
                         .precise_faults = v->precise_faults,
+                        .kernel_apic_msrs = v->planes.kernel_apic_msrs,
+                        .kernel_hypercalls = v->planes.kernel_hypercalls,
+                        .kernel_synic = v->planes.kernel_synic,
                         .control = v->control,
                         .overlay = v->overlay,
                         .ops = &plane_stock_ops,

@@ -68,9 +68,11 @@ struct vtl_message_version {
 /* vtl_message_attach.flags */
 #define VTL_ATTACH_PRECISE_FAULTS 0x1u /* measured: a forbidden access shows its instruction */
 #define VTL_ATTACH_KERNEL_APIC_MSRS \
-        0x2u /* KVM serves HV_X64_MSR_EOI, ICR and TPR of VTL0 itself \
+        0x2u                              /* KVM serves HV_X64_MSR_EOI, ICR and TPR of VTL0 itself \
                                           */
-#define VTL_ATTACH_FLAGS_ALL 0x3u
+#define VTL_ATTACH_KERNEL_HYPERCALLS 0x4u /* KVM serves hypercalls of VTL0, and VP indices agree */
+#define VTL_ATTACH_KERNEL_SYNIC 0x8u      /* KVM_CAP_HYPERV_SYNIC2 */
+#define VTL_ATTACH_FLAGS_ALL 0xfu
 
 struct vtl_message_region {
         uint64_t gpa;
@@ -107,7 +109,9 @@ struct vtl_message_vp {
  */
 struct vtl_message_started {
         uint32_t flags;
-        uint32_t worker_pid; /* as seen by vtld; for messages to people */
+        uint32_t worker_pid;       /* as seen by vtld; for messages to people */
+        uint32_t reserve_mappings; /* of vm.max_map_count, for the VMM: at least so many */
+        uint32_t vina_poll_us;     /* between looks for VTL0's interrupts, while VTL1 runs */
 };
 
 _Static_assert(sizeof(struct vtl_message) == 16, "wire format");
@@ -115,7 +119,7 @@ _Static_assert(sizeof(struct vtl_message_version) == 32, "wire format");
 _Static_assert(sizeof(struct vtl_message_region) == 24, "wire format");
 _Static_assert(sizeof(struct vtl_message_attach) == 360, "wire format");
 _Static_assert(sizeof(struct vtl_message_vp) == 8, "wire format");
-_Static_assert(sizeof(struct vtl_message_started) == 8, "wire format");
+_Static_assert(sizeof(struct vtl_message_started) == 16, "wire format");
 _Static_assert(sizeof(struct vtl_message) + sizeof(struct vtl_message_attach) +
                                VTL_ATTACH_REGIONS_MAX * sizeof(struct vtl_message_region) <=
                        VTL_MESSAGE_MAX,

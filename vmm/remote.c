@@ -78,6 +78,8 @@ static int attach(struct vtlvmm *v) {
                 .phys_bits = v->phys_bits,
                 .precise_faults = v->precise_faults,
                 .kernel_apic_msrs = v->planes.kernel_apic_msrs,
+                .kernel_hypercalls = v->planes.kernel_hypercalls,
+                .kernel_synic = v->planes.kernel_synic,
                 .vm_fd = v->planes.vm_fd[0],
                 .control_fd = v->control_fd,
                 .overlay_fd = v->planes.overlay_fd,
@@ -104,9 +106,15 @@ static int attach(struct vtlvmm *v) {
                 r = attach_client_vp(v->client, i, v->planes.vps[i].kick_fd);
         if (r >= 0)
                 r = attach_client_start(v->client, &started);
-        if (r >= 0)
-                v->link_fd = started.link_fd;
-        return r;
+        if (r < 0)
+                return r;
+        v->link_fd = started.link_fd;
+        /* Policy can reserve more than the VMM asks for, not less. */
+        v->planes.reserve_mappings = MAX(v->planes.reserve_mappings, started.reserve_mappings);
+        plane_stock_publish_mappings(&v->planes);
+        if (started.vina_poll_us >= VINA_POLL_US_MIN && started.vina_poll_us <= VINA_POLL_US_MAX)
+                v->vina_poll_us = started.vina_poll_us;
+        return 0;
 }
 
 _public_ int vtlvmm_attach(struct vtlvmm *v, const char *socket_path) {

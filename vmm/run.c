@@ -7,6 +7,7 @@
 
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -14,13 +15,13 @@
 
 #include "vmm/internal.h"
 #include "vtl/hvpage.h"
+#include "vtl/probes.h"
 #include "vtl/switch.h"
 
 #define HALT_POLL_MS 10
-#define VINA_POLL_NS \
-        250000 /* how often VTL1 is interrupted to look whether VTL0 has an interrupt */
-#define VINA_HALT_POLL_NS 1000000 /* the same while VTL1 has halted */
+#define VINA_HALT_POLL_NS 1000000L /* as vtlvmm.vina_poll_us, while VTL1 has halted */
 #define IO_DATA_MAX 4096u
+#define GATE_POLL_NS 10000000
 
 /* KVM_SET_SIGNAL_MASK: in the guest the thread's mask holds, without the library's signal. */
 static int set_signal_mask(struct vtlvmm_vcpu *c, const sigset_t *mask) {
@@ -52,7 +53,7 @@ static int make_tick(struct vtlvmm_vcpu *c) {
  * everywhere but in KVM_RUN. So one that comes at any other time makes the next KVM_RUN return at
  * once, at an instruction boundary.
  */
-static int set_up_thread(struct vtlvmm_vcpu *c) {
+static int prepare_thread(struct vtlvmm_vcpu *c) {
         struct f_owner_ex owner = { .type = F_OWNER_TID, .pid = (pid_t) syscall(SYS_gettid) };
         int sig = c->vtlvmm->signal, r;
         sigset_t blocked, in_guest;
@@ -83,16 +84,27 @@ static int set_up_thread(struct vtlvmm_vcpu *c) {
         return 0;
 }
 
+static int set_up_thread(struct vtlvmm_vcpu *c) {
+        int r = c->started ? 0 : prepare_thread(c);
+
+        return r < 0 ? vtlvmm_fail(c->vtlvmm, r, "the VP's thread cannot be set up: %s",
+                                   strerror(-r))
+                     : 0;
+}
+
 /*
  * While VTL1 runs with VINA enabled the engine looks from time to time whether VTL0 could take an
  * interrupt. Armed before VTL1 is entered and left to expire: one expiry in VTL0 is cheaper than
  * disarming at every return.
  */
 static int arm_tick(struct vtlvmm_vcpu *c) {
-        static const struct itimerspec period = { .it_value = { .tv_nsec = VINA_POLL_NS } };
+        uint32_t us = c->vtlvmm->vina_poll_us;
+        struct itimerspec period;
 
         if (c->ticking)
                 return 0;
+        period = (struct itimerspec){ .it_value = { .tv_sec = us / 1000000,
+                                                    .tv_nsec = us % 1000000 * 1000L } };
         if (timer_settime(c->tick, 0, &period, NULL) < 0)
                 return -errno;
         c->ticking = true;
@@ -183,7 +195,49 @@ static int step_to_window(struct vtlvmm_vcpu *c, bool on) {
         return 0;
 }
 
+bool vtlvmm_can_step(int vm_fd) {
+        int flags = ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_SET_GUEST_DEBUG2);
+
+        return flags > 0 && (flags & KVM_GUESTDBG_BLOCKIRQ);
+}
+
+/*
+ * The entry by which the engine lets VTL0 through to pages that are closed otherwise
+ * (vtl/strict.h). Registers first: KVM sets RFLAGS.TF for the RIP that it knows when it is asked.
+ */
+static int step_vtl0(struct vtlvmm_vcpu *c, bool on) {
+        struct kvm_guest_debug d = { 0 };
+
+        if (on)
+                d.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_BLOCKIRQ |
+                            (c->step == VTL_STEP_ONE ? KVM_GUESTDBG_SINGLESTEP : 0);
+        c->vp->ctl->stats.vcpu_ioctls++;
+        return ioctl(c->vp->plane[0].fd, KVM_SET_GUEST_DEBUG, &d) < 0 ? -errno : 0;
+}
+
+/* Whether VTL1 intercepts VTL0's access to a port, or to one of those beside it that it covers. */
+static bool port_is_intercepted(const struct vtlvmm_vcpu *c, const struct kvm_run *run) {
+        const struct plane_port_filter *f = atomic_load(&c->vtlvmm->planes.port_filter);
+        const uint8_t *bitmap;
+
+        if (!f)
+                return false;
+        bitmap = run->io.direction == KVM_EXIT_IO_IN ? f->in : f->out;
+        for (unsigned i = 0; i < run->io.size; i++)
+                if (run->io.port + i <= UINT16_MAX && plane_bit(bitmap, run->io.port + i))
+                        return true;
+        return false;
+}
+
 static enum owner classify_io(struct vtlvmm_vcpu *c, struct kvm_run *run, struct vtl_exit *e) {
+        if (e->plane == 0 && port_is_intercepted(c, run)) {
+                e->kind = VTL_EXIT_PORT;
+                e->port = run->io.port;
+                e->len = run->io.size;
+                e->data = run->io.count;
+                e->is_write = run->io.direction == KVM_EXIT_IO_OUT;
+                return OWNER_ENGINE;
+        }
         if (run->io.direction != KVM_EXIT_IO_OUT || run->io.size != 1 || run->io.count != 1 ||
             !hvpage_is_port(run->io.port) ||
             hvpage_out_offset(run->io.port, run->s.regs.regs.rip) < 0)
@@ -211,10 +265,20 @@ static enum owner classify_mmio(struct vtlvmm_vcpu *c, struct kvm_run *run, stru
         return OWNER_ENGINE;
 }
 
+static bool msr_is_intercepted(const struct vtlvmm_vcpu *c, uint32_t msr, bool is_write) {
+        const struct plane_msr_filter *f = &c->vtlvmm->planes.msr_filter;
+        int bit = plane_msr_bit(msr);
+
+        return bit >= 0 && plane_bit(is_write ? f->write[0] : f->read[0], (unsigned) bit);
+}
+
 static enum owner classify_msr(struct vtlvmm_vcpu *c, struct kvm_run *run, struct vtl_exit *e) {
-        if (e->plane == 0 && (run->msr.index < HV_MSR_FIRST || run->msr.index > HV_MSR_LAST))
+        bool is_write = run->exit_reason == KVM_EXIT_X86_WRMSR;
+
+        if (e->plane == 0 && (run->msr.index < HV_MSR_FIRST || run->msr.index > HV_MSR_LAST) &&
+            !msr_is_intercepted(c, run->msr.index, is_write))
                 return OWNER_VMM;
-        e->kind = run->exit_reason == KVM_EXIT_X86_RDMSR ? VTL_EXIT_RDMSR : VTL_EXIT_WRMSR;
+        e->kind = is_write ? VTL_EXIT_WRMSR : VTL_EXIT_RDMSR;
         e->msr = run->msr.index;
         e->data = run->msr.data;
         return OWNER_ENGINE;
@@ -275,6 +339,7 @@ static int hot_switch(struct vtlvmm_vcpu *c, unsigned port) {
         bool is_return = port == HVPAGE_PORT_VTL_RETURN, long_mode;
         struct kvm_run *run = vp->plane[vp->active].run;
         struct hv_vp_assist_page *assist;
+        enum vtl_switch_reason why;
         struct kvm_regs *regs;
         uint64_t input, vina;
         int r;
@@ -302,6 +367,13 @@ static int hot_switch(struct vtlvmm_vcpu *c, unsigned port) {
                 ctl->stats.vtl_calls++;
         }
         ctl->stats.fast_switches++;
+        why = !is_return              ? VTL_SWITCH_CALL
+            : input & VTL_RETURN_FAST ? VTL_SWITCH_FAST_RETURN
+                                      : VTL_SWITCH_RETURN;
+        VTL_PROBE_SWITCH(c->index, is_return, !is_return, why, 1);
+        VTL_TRACE(c->vtlvmm->planes.header, ctl, .kind = VTL_TRACE_SWITCH, .from = is_return,
+                  .to = !is_return, .detail = (uint16_t) (why | VTL_TRACE_HOT),
+                  .data = run->s.regs.regs.rip, .extra = regs->rip);
         return 1;
 }
 
@@ -323,6 +395,7 @@ static int apply_action(struct vtlvmm_vcpu *c, const struct vtl_exit *e) {
                 vp->plane[1].run->cr8 = c->cr8 = a.cr8 & 0xf;
         c->irq_window = a.irq_window != 0;
         c->to_boundary = a.to_boundary != 0;
+        c->step = vp->active == 0 && a.kind == VTL_ACTION_RUN ? a.step : VTL_STEP_NONE;
         return (int) a.kind;
 }
 
@@ -335,28 +408,64 @@ static int to_engine(struct vtlvmm_vcpu *c, const struct vtl_exit *e) {
 }
 
 /*
- * VTL1 has halted: until a kick, or a signal of the VMM's. With VINA only for a while: an interrupt
- * for VTL0 wakes VTL1, and nobody tells of one. Return: -EINTR for the VMM's signal.
+ * Until a kick, a signal of the VMM's, or some time later. Return: 0, or -EINTR for the VMM's
+ * signal.
+ */
+static int poll_kick(struct vtlvmm_vcpu *c, long ns) {
+        struct pollfd p = { .fd = c->kick_read, .events = POLLIN };
+        const struct timespec timeout = { .tv_nsec = ns };
+
+        if (atomic_load(&c->vtlvmm->dead))
+                return -EOWNERDEAD;
+        if (c->vp->plane[0].run->immediate_exit)
+                return -EINTR;
+        return ppoll(&p, 1, &timeout, &c->wait_mask) < 0 ? -errno : 0;
+}
+
+/*
+ * The active level has halted. With VINA only for a while: an interrupt for VTL0 wakes VTL1, and
+ * nobody tells of one.
  */
 static int wait_for_kick(struct vtlvmm_vcpu *c) {
-        struct pollfd p = { .fd = c->kick_read, .events = POLLIN };
-        bool vina = c->vp->ctl->vina & HV_VINA_ENABLED;
-        const struct timespec timeout = { .tv_nsec = vina ? VINA_HALT_POLL_NS
-                                                          : HALT_POLL_MS * 1000000L };
-        int r;
+        bool vina = c->vp->active == 1 && (c->vp->ctl->vina & HV_VINA_ENABLED);
+        int r = 0;
 
-        while (!atomic_load(&c->vp->ctl->kicked)) {
-                if (atomic_load(&c->vtlvmm->dead))
-                        return -EOWNERDEAD;
-                if (c->vp->plane[0].run->immediate_exit)
-                        return -EINTR;
-                r = ppoll(&p, 1, &timeout, &c->wait_mask);
-                if (r < 0)
-                        return errno == EINTR ? -EINTR : -errno;
-                if (r == 0 && vina)
-                        return 0;
+        while (r == 0 && !atomic_load(&c->vp->ctl->kicked)) {
+                r = poll_kick(c, vina ? VINA_HALT_POLL_NS : HALT_POLL_MS * 1000000L);
+                if (vina)
+                        break;
         }
-        return 0;
+        return r;
+}
+
+/* ---- The gate: the engine keeps VPs out of the guest (vtl/hold.h) ---- */
+
+static void set_gate(struct vtl_control_vp *ctl, enum vtl_gate state) {
+        atomic_store(&ctl->in_guest, state);
+        if (state != VTL_GATE_IN_GUEST && atomic_load(&ctl->hold))
+                (void) syscall(SYS_futex, &ctl->in_guest, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+/* Return: 0 to enter, or to finish the pending instruction only when c->to_boundary is set; a
+ * negative errno. */
+static int pass_gate(struct vtlvmm_vcpu *c) {
+        struct vtl_control_vp *ctl = c->vp->ctl;
+        int r = 0;
+
+        while (r == 0) {
+                set_gate(ctl, VTL_GATE_IN_GUEST);
+                if (!atomic_load(&ctl->hold))
+                        return 0;
+                set_gate(ctl, VTL_GATE_WAITS);
+                if (atomic_load(&ctl->kicked)) {
+                        c->to_boundary = true;
+                        break;
+                }
+                if (atomic_load(&ctl->hold))
+                        r = poll_kick(c, GATE_POLL_NS);
+        }
+        set_gate(ctl, VTL_GATE_OUTSIDE);
+        return r;
 }
 
 static int stop(struct vtlvmm_vcpu *c) {
@@ -364,6 +473,18 @@ static int stop(struct vtlvmm_vcpu *c) {
 
         return vtlvmm_fail(c->vtlvmm, -EIO, "the VTL engine cannot go on with this guest: %s",
                            strerror(e));
+}
+
+/* The exit of a VP that waited: of the plane that is active now, which need not be the one whose
+ * exit made it wait. */
+static struct vtl_exit woken(struct vtlvmm_vcpu *c) {
+        const struct kvm_run *run = c->vp->plane[c->vp->active].run;
+
+        return (struct vtl_exit){ .kind = VTL_EXIT_KICK,
+                                  .plane = c->vp->active,
+                                  .if_flag = run->if_flag,
+                                  .ready_for_injection = run->ready_for_interrupt_injection,
+                                  .cr8 = (uint8_t) run->cr8 };
 }
 
 /*
@@ -386,6 +507,11 @@ static int serve_exit(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
                 case VTL_ACTION_SHUTDOWN:
                         c->vp->plane[0].run->exit_reason = KVM_EXIT_SHUTDOWN;
                         return -ECANCELED;
+                case VTL_ACTION_RESET:
+                        c->vp->plane[0].run->exit_reason = KVM_EXIT_SYSTEM_EVENT;
+                        c->vp->plane[0].run->system_event.type = KVM_SYSTEM_EVENT_RESET;
+                        c->vp->plane[0].run->system_event.ndata = 0;
+                        return -ECANCELED;
                 case VTL_ACTION_WAIT:
                         c->waiting = true;
                         r = wait_for_kick(c);
@@ -394,7 +520,7 @@ static int serve_exit(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
                         c->waiting = false;
                         drain_kicks(c);
                         atomic_store(&c->vp->ctl->kicked, 0);
-                        e->kind = VTL_EXIT_KICK;
+                        *e = woken(c);
                         break;
                 default:
                         return stop(c);
@@ -402,16 +528,10 @@ static int serve_exit(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
         }
 }
 
-/* The VMM had its signal while VTL1 was halted, and is back: go on waiting. */
+/* The VMM had its signal while the VP waited, and is back: go on waiting. */
 static int resume_wait(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
-        const struct kvm_run *run = c->vp->plane[1].run;
-
         c->waiting = false;
-        *e = (struct vtl_exit){ .kind = VTL_EXIT_KICK,
-                                .plane = 1,
-                                .if_flag = run->if_flag,
-                                .ready_for_injection = run->ready_for_interrupt_injection,
-                                .cr8 = (uint8_t) run->cr8 };
+        *e = woken(c);
         return serve_exit(c, e);
 }
 
@@ -433,10 +553,35 @@ static int serve_interruption(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
         return r == 1 ? -EINTR : r;
 }
 
+/*
+ * The engine hears first of how a step ended, whatever the exit is: it closes the pages then and
+ * lets the other VPs go. Return: 1 when that was all, 0 when the exit is still to be served, or a
+ * negative errno.
+ */
+static int end_step(struct vtlvmm_vcpu *c, int exit) {
+        const struct kvm_run *run = c->vp->plane[0].run;
+        struct vtl_exit e = woken(c);
+        int r;
+
+        c->step = VTL_STEP_NONE;
+        r = step_vtl0(c, false);
+        if (r < 0)
+                return r;
+        if (exit == -EFAULT)
+                return 0; /* the engine's anyway */
+        e.kind = VTL_EXIT_STEP;
+        e.len = exit < 0 || run->exit_reason != KVM_EXIT_DEBUG;
+        if (e.len == 0)
+                e.data = run->debug.arch.dr6;
+        r = serve_exit(c, &e);
+        return r == 1 ? e.len == 0 : r == 0 ? -EPROTO : r;
+}
+
 static int run(struct vtlvmm_vcpu *c) {
         struct vtlvmm *v = c->vtlvmm;
         struct stock_vp *vp = c->vp;
         struct vtl_exit e;
+        bool stepped;
         int r;
 
         if (c->shown)
@@ -444,7 +589,7 @@ static int run(struct vtlvmm_vcpu *c) {
         if (c->waiting) {
                 r = resume_wait(c, &e);
                 if (r < 0)
-                        return r;
+                        return r == -ECANCELED ? 0 : r;
         }
         for (;;) {
                 struct kvm_run *now = vp->plane[vp->active].run;
@@ -468,7 +613,27 @@ static int run(struct vtlvmm_vcpu *c) {
                         if (r < 0)
                                 return r;
                 }
+                if (!c->to_boundary) {
+                        r = pass_gate(c);
+                        if (r < 0)
+                                return r;
+                }
+                stepped = c->step != VTL_STEP_NONE;
+                if (stepped) {
+                        r = step_vtl0(c, true);
+                        if (r < 0)
+                                return r;
+                }
                 r = plane_stock_enter(&v->planes, vp, c->to_boundary);
+                set_gate(vp->ctl, VTL_GATE_OUTSIDE);
+                if (stepped) {
+                        int s = end_step(c, r);
+
+                        if (s < 0)
+                                return s == -ECANCELED ? 0 : s;
+                        if (s > 0)
+                                continue;
+                }
                 if (r == 0 && now->exit_reason == KVM_EXIT_IO && hvpage_is_port(now->io.port)) {
                         /* The fast test first; classify() decides the rest. */
                         if (hvpage_out_offset(now->io.port, now->s.regs.regs.rip) >= 0 &&
@@ -511,16 +676,12 @@ _public_ int vtlvmm_run(struct vtlvmm_vcpu *c) {
                 errno = EINVAL;
                 return -1;
         }
-        if (!c->started) {
-                r = set_up_thread(c);
-                if (r < 0) {
-                        (void) vtlvmm_fail(c->vtlvmm, r, "the VP's thread cannot be set up: %s",
-                                           strerror(-r));
-                        errno = -r;
-                        return -1;
-                }
-        }
-        r = run(c);
+        /* Either this sees that the VM is to stand still, or who wants that sees this. */
+        atomic_store(&c->running, true);
+        r = atomic_load(&c->vtlvmm->still) ? -EBUSY : set_up_thread(c);
+        if (r == 0)
+                r = run(c);
+        atomic_store(&c->running, false);
         if (r < 0) {
                 errno = -r;
                 return -1;

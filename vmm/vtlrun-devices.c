@@ -13,6 +13,7 @@
 
 #define UART_PORT 0x3f8u
 #define EXIT_PORT 0xf4u
+#define SAVE_PORT 0xf5u
 #define FW_CFG_PORT 0x510u
 #define CMOS_PORT 0x70u
 #define KEYBOARD_DATA_PORT 0x60u
@@ -40,6 +41,16 @@ struct port_row {
 
 static void exit_write(struct devices *d, unsigned offset, uint32_t value) {
         d->ops->stop(d->context, DEVICE_STOP_EXIT, value & 0xff);
+}
+
+/* Save port: the guest's way to be saved, and to learn that it has been. */
+
+static uint32_t save_read(struct devices *d, unsigned offset) {
+        return d->restores;
+}
+
+static void save_write(struct devices *d, unsigned offset, uint32_t value) {
+        d->ops->stop(d->context, DEVICE_STOP_SAVE, 0);
 }
 
 /* UART. */
@@ -210,6 +221,7 @@ static const struct port_row port_rows[] = {
         /* base                count width read            write */
         { UART_PORT,           8,    1,    uart_port_read, uart_port_write },
         { EXIT_PORT,           1,    4,    read_ones,      exit_write      },
+        { SAVE_PORT,           1,    4,    save_read,      save_write      },
         { FW_CFG_PORT,         2,    2,    fw_cfg_read,    fw_cfg_write    },
         { CMOS_PORT,           2,    1,    cmos_read,      cmos_write      },
         { KEYBOARD_DATA_PORT,  1,    1,    read_ones,      write_ignored   },

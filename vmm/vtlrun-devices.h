@@ -19,6 +19,7 @@
 enum device_stop {
         DEVICE_STOP_EXIT, /* exit port; the value is the byte written */
         DEVICE_STOP_RESET,
+        DEVICE_STOP_SAVE, /* save port: to go on from a file, where there is to be one */
 };
 
 struct device_ops {
@@ -60,6 +61,7 @@ struct devices {
         uint64_t ram_size;
         struct uart uart;
         struct fw_cfg fw_cfg;
+        uint32_t restores; /* how often this machine has come out of a file */
         uint8_t cmos_index;
         uint8_t cmos[CMOS_SIZE];
 };

@@ -279,6 +279,19 @@ static void set_memory_type(struct vcpu *vcpu) {
         (void) ioctl(vcpu->fd, KVM_SET_MSRS, &list.msrs);
 }
 
+/* For a guest that cannot set it: a host in QEMU's emulation loses what XSETBV of its guest
+ * wrote. */
+static int set_xcr0(struct vm *vm, struct vcpu *vcpu) {
+        const struct kvm_xcrs xcrs = { .nr_xcrs = 1, .xcrs = { { .value = vm->config.xcr0 } } };
+
+        if (vm->config.xcr0 != 0 && ioctl(vcpu->fd, KVM_SET_XCRS, &xcrs) < 0) {
+                say("this processor's XCR0 cannot be 0x%llx: %s",
+                    (unsigned long long) vm->config.xcr0, strerror(errno));
+                return STATUS_KVM;
+        }
+        return 0;
+}
+
 static int create_vcpu(struct vm *vm, unsigned index) {
         struct vcpu *vcpu = &vm->vcpus[index];
         int r;
@@ -298,13 +311,13 @@ static int create_vcpu(struct vm *vm, unsigned index) {
         if (r != 0)
                 return r;
         set_memory_type(vcpu);
-        return 0;
+        return set_xcr0(vm, vcpu);
 }
 
 /**
  * vm_create_vcpus() - create all vCPUs; the first is ready to enter the image
  * @vm: the machine
- * @entry: state of the first vCPU
+ * @entry: state of the first vCPU, NULL when it comes from a file
  *
  * The others wait in the kernel for INIT and SIPI.
  *
@@ -323,7 +336,7 @@ int vm_create_vcpus(struct vm *vm, const struct boot_entry *entry) {
                 if (r != 0)
                         return r;
         }
-        return set_entry_state(&vm->vcpus[0], entry);
+        return entry ? set_entry_state(&vm->vcpus[0], entry) : 0;
 }
 
 /* Where the vCPU is, for messages; 0 if KVM does not say. */

@@ -31,16 +31,19 @@ static void on_kick(int sig) {
 /**
  * vm_stop() - end the machine
  * @vm: the machine
- * @status: exit status of the program; the first caller's counts
+ * @status: exit status of the program; the first caller's counts, but if that wanted the machine to
+ * be saved: then it has ended meanwhile
  *
  * Any thread may call this.
  */
 void vm_stop(struct vm *vm, int status) {
-        int running = -1;
+        int running = -1, save = STATUS_SAVE;
         uint64_t one = 1;
 
         if (atomic_compare_exchange_strong(&vm->status, &running, status))
                 (void) !write(vm->stop_fd, &one, sizeof(one));
+        else
+                (void) atomic_compare_exchange_strong(&vm->status, &save, status);
 }
 
 bool vm_stopped(struct vm *vm) {
@@ -74,6 +77,11 @@ static void device_stop(void *context, enum device_stop why, uint32_t value) {
 
         if (why == DEVICE_STOP_EXIT) {
                 vm_stop(vm, (int) (((value << 1) | 1) & 0xff));
+                return;
+        }
+        if (why == DEVICE_STOP_SAVE) {
+                if (vm->config.save_path)
+                        vm_stop(vm, STATUS_SAVE);
                 return;
         }
         if (!vm_stopped(vm))
@@ -123,6 +131,7 @@ static void handle_mmio(struct vcpu *vcpu) {
 
 static void handle_shutdown(struct vcpu *vcpu) {
         say("triple fault on processor %u (rip 0x%" PRIx64 ")", vcpu->index, vcpu_read_rip(vcpu));
+        atomic_store(&vcpu->vm->crashed, true);
         vm_stop(vcpu->vm, STATUS_RESET);
 }
 
@@ -181,6 +190,25 @@ static void handle_exit(struct vcpu *vcpu) {
         vm_stop(vcpu->vm, STATUS_KVM);
 }
 
+/* Before it can be saved a vCPU finishes its instruction, which may take further exits. */
+static void finish_instruction(struct vcpu *vcpu) {
+        struct vm *vm = vcpu->vm;
+
+        while (atomic_load(&vm->status) == STATUS_SAVE) {
+                __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELAXED);
+                if (vcpu_run(vcpu) == 0)
+                        handle_exit(vcpu);
+                else if (errno == EINTR)
+                        break;
+                else if (errno != EAGAIN) {
+                        say("processor %u does not come to a halt: %s", vcpu->index,
+                            strerror(errno));
+                        vm_stop(vm, STATUS_KVM);
+                }
+        }
+        __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_RELAXED);
+}
+
 static void *vcpu_thread(void *arg) {
         struct vcpu *vcpu = arg;
         struct vm *vm = vcpu->vm;
@@ -195,6 +223,7 @@ static void *vcpu_thread(void *arg) {
                         vcpu_run_failed(vcpu, errno);
                 }
         }
+        finish_instruction(vcpu);
         this_run = NULL;
         return NULL;
 }

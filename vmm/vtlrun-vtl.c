@@ -71,7 +71,7 @@ int vm_start_vtl(struct vm *vm) {
                 return r;
 
         if (vm->config.engine == ENGINE_IN_PROCESS) {
-                r = vtlvmm_start_in_process(vm->vtl, true);
+                r = vtlvmm_start_in_process(vm->vtl, true, &vm->config.options);
                 return r < 0 ? fail(vm, r, "cannot start the trust levels") : 0;
         }
         r = vtlvmm_attach(vm->vtl, vm->config.socket_path);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -38,11 +39,16 @@ enum {
         OPT_MEMORY,
         OPT_NAME,
         OPT_PLAIN,
+        OPT_POLICY,
+        OPT_REBOOT,
+        OPT_RESTORE,
+        OPT_SAVE,
         OPT_STATS,
         OPT_TIMEOUT,
         OPT_UUID,
         OPT_VCPUS,
         OPT_VERSION,
+        OPT_XCR0,
 };
 
 struct arguments {
@@ -50,6 +56,8 @@ struct arguments {
         const char *image;
         const char *initrd;
         const char *append;
+        const char *restore;
+        bool reboot;
         unsigned timeout; /* seconds, 0 for none */
         bool stats;
         bool done; /* --help or --version has been answered */
@@ -73,19 +81,25 @@ void say(const char *fmt, ...) {
 
 static void print_help(void) {
         (void) printf("Usage: vtlrun [OPTION]... IMAGE\n"
+                      "       vtlrun [OPTION]... --restore FILE\n"
                       "Run a multiboot or Linux kernel in a VM with virtual trust levels.\n\n"
                       "  --vcpus N            virtual processors, 1 to %u (default 1)\n"
                       "  --memory MIB         guest memory in MiB (default %u)\n"
                       "  --attach SOCKET      socket of vtld (default " DEFAULT_SOCKET ")\n"
                       "  --engine=daemon      trust levels are served by vtld (default)\n"
                       "  --engine=in-process  trust levels are served by vtlrun itself\n"
+                      "  --policy KEY=VALUE   with --engine=in-process: a key of vtl-policy(5)\n"
                       "  --plain              no trust levels at all\n"
                       "  --initrd FILE        initial RAM disk, or module of a multiboot image\n"
                       "  --append TEXT        kernel command line\n"
                       "  --uuid UUID          identity of the virtual machine (default random)\n"
                       "  --name NAME          name of the virtual machine (default the image's)\n"
+                      "  --reboot             start again when the guest resets its machine\n"
+                      "  --save FILE          write the machine to FILE on SIGUSR2 and end\n"
+                      "  --restore FILE       go on with the machine in FILE\n"
                       "  --stats              print at the end how often what happened\n"
                       "  --timeout SECONDS    end with status %d after this time\n"
+                      "  --xcr0 N             XCR0 of the processors at the start (default 1)\n"
                       "  --help               print this text\n"
                       "  --version            print the version\n\n"
                       "On a terminal, Ctrl-A x ends the virtual machine.\n",
@@ -139,6 +153,23 @@ static int usage_error(const char *option, const char *text, const char *expecte
         return STATUS_USAGE;
 }
 
+/* What vtld's policy would say of this VM */
+static int set_policy(struct vtl_options *o, const char *text) {
+        char key[64];
+        const char *value = strchr(text, '=');
+        int r = -ENOENT;
+
+        if (value && (size_t) (value - text) < sizeof(key)) {
+                memcpy(key, text, (size_t) (value - text));
+                key[value - text] = '\0';
+                r = vtl_option_set(o, key, value + 1);
+                for (size_t i = 0; r == -EINVAL && vtl_option_key(i); i++)
+                        if (strcmp(vtl_option_key(i), key) == 0)
+                                return usage_error(key, value + 1, vtl_option_choices(i));
+        }
+        return r < 0 ? usage_error("policy", text, "KEY=VALUE with a key of vtl-policy(5)") : 0;
+}
+
 static int parse_option(struct arguments *a, int option, const char *text) {
         unsigned n;
 
@@ -169,6 +200,17 @@ static int parse_option(struct arguments *a, int option, const char *text) {
         case OPT_PLAIN:
                 a->config.engine = ENGINE_NONE;
                 break;
+        case OPT_POLICY:
+                return set_policy(&a->config.options, text);
+        case OPT_REBOOT:
+                a->reboot = true;
+                break;
+        case OPT_RESTORE:
+                a->restore = text;
+                break;
+        case OPT_SAVE:
+                a->config.save_path = text;
+                break;
         case OPT_STATS:
                 a->stats = true;
                 break;
@@ -183,6 +225,11 @@ static int parse_option(struct arguments *a, int option, const char *text) {
         case OPT_VCPUS:
                 if (!parse_number(text, 1, BOOT_MAX_VCPUS, &a->config.vcpus))
                         return usage_error("vcpus", text, "a number from 1 to 64");
+                break;
+        case OPT_XCR0:
+                if (!parse_number(text, 1, UINT_MAX, &n) || !(n & 1))
+                        return usage_error("xcr0", text, "an odd number: bit 0 is always set");
+                a->config.xcr0 = n;
                 break;
         case OPT_HELP:
                 print_help();
@@ -208,11 +255,16 @@ static int parse_arguments(struct arguments *a, int argc, char **argv) {
                 { "memory", required_argument, NULL, OPT_MEMORY },
                 { "name", required_argument, NULL, OPT_NAME },
                 { "plain", no_argument, NULL, OPT_PLAIN },
+                { "policy", required_argument, NULL, OPT_POLICY },
+                { "reboot", no_argument, NULL, OPT_REBOOT },
+                { "restore", required_argument, NULL, OPT_RESTORE },
+                { "save", required_argument, NULL, OPT_SAVE },
                 { "stats", no_argument, NULL, OPT_STATS },
                 { "timeout", required_argument, NULL, OPT_TIMEOUT },
                 { "uuid", required_argument, NULL, OPT_UUID },
                 { "vcpus", required_argument, NULL, OPT_VCPUS },
                 { "version", no_argument, NULL, OPT_VERSION },
+                { "xcr0", required_argument, NULL, OPT_XCR0 },
                 { 0 },
         };
         int option, r;
@@ -221,6 +273,12 @@ static int parse_arguments(struct arguments *a, int argc, char **argv) {
                 r = parse_option(a, option, optarg);
                 if (r != 0 || a->done)
                         return r;
+        }
+        if (a->restore) {
+                if (optind == argc && !a->initrd && !a->append && !a->reboot && a->config.xcr0 == 0)
+                        return 0;
+                say("--restore takes no image, and nothing of what belongs to one");
+                return STATUS_USAGE;
         }
         if (argc - optind != 1) {
                 say(optind == argc ? "which image? Try vtlrun --help" : "only one image, please");
@@ -328,6 +386,10 @@ static void on_signal(struct vm *vm, int fd) {
 
         if (read(fd, &si, sizeof(si)) != sizeof(si))
                 return;
+        if (si.ssi_signo == SIGUSR2) {
+                vm_stop(vm, STATUS_SAVE);
+                return;
+        }
         if (!vm_stopped(vm))
                 say("ended by signal %u (%s)", si.ssi_signo, strsignal((int) si.ssi_signo));
         vm_stop(vm, STATUS_SIGNAL + (int) si.ssi_signo);
@@ -367,13 +429,15 @@ static void main_loop(struct vm *vm, const struct arguments *a, int signal_fd, i
 }
 
 /* The signals that end us arrive in the main thread's loop and nowhere else. */
-static int open_signals(int *ret_fd) {
+static int open_signals(const struct arguments *a, int *ret_fd) {
         sigset_t set;
 
         (void) sigemptyset(&set);
         (void) sigaddset(&set, SIGINT);
         (void) sigaddset(&set, SIGTERM);
         (void) sigaddset(&set, SIGHUP);
+        if (a->config.save_path)
+                (void) sigaddset(&set, SIGUSR2);
         (void) pthread_sigmask(SIG_BLOCK, &set, NULL);
         (void) signal(SIGPIPE, SIG_IGN);
         *ret_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -395,33 +459,74 @@ static int open_timer(unsigned seconds, int *ret_fd) {
         return 0;
 }
 
-static int run(struct vm *vm, const struct arguments *a) {
-        _cleanup_close_ int signal_fd = -1, timer_fd = -1;
+static int make_machine(struct vm *vm, struct arguments *a, struct restored *restored) {
         struct boot_entry entry;
         int r;
 
-        r = open_signals(&signal_fd);
+        r = vm_create(vm, &a->config);
+        if (r == 0 && !restored)
+                r = load_image(vm, a, &entry);
+        if (r == 0)
+                r = vm_create_vcpus(vm, restored ? NULL : &entry);
+        if (r == 0 && restored)
+                restored_prepare(vm, restored);
+        if (r == 0)
+                r = vm_start_vtl(vm);
+        if (r == 0 && restored)
+                r = restored_put(vm, restored);
+        return r;
+}
+
+/* Until it has ended for good. Return: 0, the machine's status is its end; or an exit status after
+ * a message. */
+static int run_machine(struct vm *vm, const struct arguments *a, int signal_fd, int timer_fd,
+                       struct reset_state *reset_state) {
+        struct boot_entry entry;
+        int r;
+
+        for (;;) {
+                (void) vm_start(vm); /* a failure has stopped the machine */
+                main_loop(vm, a, signal_fd, timer_fd);
+                vm_join(vm);
+                /* A guest that crashes would do so for ever. */
+                if (atomic_load(&vm->status) != STATUS_RESET || !reset_state ||
+                    atomic_load(&vm->crashed))
+                        return 0;
+                r = vm_reset(vm, reset_state);
+                if (r == 0)
+                        r = load_image(vm, a, &entry);
+                if (r != 0)
+                        return r;
+        }
+}
+
+static int run(struct vm *vm, struct arguments *a, struct restored *restored) {
+        _cleanup_close_ int signal_fd = -1, timer_fd = -1;
+        struct reset_state *reset_state = NULL;
+        int r;
+
+        r = open_signals(a, &signal_fd);
         if (r == 0)
                 r = open_timer(a->timeout, &timer_fd);
         if (r == 0)
-                r = vm_create(vm, &a->config);
-        if (r == 0)
-                r = load_image(vm, a, &entry);
-        if (r == 0)
-                r = vm_create_vcpus(vm, &entry);
-        if (r == 0)
-                r = vm_start_vtl(vm);
+                r = make_machine(vm, a, restored);
         if (r != 0)
                 return r;
 
-        console_open(&vm->console);
-        (void) vm_start(vm); /* a failure has stopped the machine */
-        main_loop(vm, a, signal_fd, timer_fd);
-        vm_join(vm);
-        console_close(&vm->console);
+        if (a->reboot)
+                r = reset_state_take(vm, &reset_state);
+        if (r == 0) {
+                console_open(&vm->console);
+                r = run_machine(vm, a, signal_fd, timer_fd, reset_state);
+                console_close(&vm->console);
+        }
+        reset_state_free(reset_state);
+        if (r != 0)
+                return r;
         if (a->stats)
                 vm_print_stats(vm);
-        return atomic_load(&vm->status);
+        r = atomic_load(&vm->status);
+        return r == STATUS_SAVE ? vm_save(vm, a->config.save_path) : r;
 }
 
 int main(int argc, char **argv) {
@@ -433,6 +538,7 @@ int main(int argc, char **argv) {
                         .socket_path = DEFAULT_SOCKET,
                 },
         };
+        struct restored *restored = NULL;
         struct vm *vm;
         int r;
 
@@ -442,13 +548,20 @@ int main(int argc, char **argv) {
         if (r != 0 || a.done)
                 return r;
 
+        if (a.restore)
+                r = restored_open(a.restore, &a.config, &restored);
+        if (r != 0) {
+                restored_free(restored);
+                return r;
+        }
         vm = calloc(1, sizeof(*vm));
         if (!vm) {
                 say("out of memory");
                 return STATUS_OS;
         }
-        r = run(vm, &a);
+        r = run(vm, &a, restored);
         vm_destroy(vm);
         free(vm);
+        restored_free(restored);
         return r;
 }

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "vtl/options.h"
 #include "vtlrun-boot.h"
 #include "vtlrun-devices.h"
 
@@ -26,6 +27,7 @@ enum {
         STATUS_OS = 71,          /* the host lacks memory, threads or the like */
         STATUS_PROTOCOL = 76,    /* the engine that serves the guest is gone */
         STATUS_TIMEOUT = 124,
+        STATUS_SAVE = 0x100, /* no status: the machine has stopped to be saved */
         STATUS_SIGNAL = 128, /* plus the signal's number */
 };
 
@@ -42,6 +44,9 @@ struct vm_config {
         const char *socket_path;
         const char *name;
         uint8_t uuid[16];
+        struct vtl_options options; /* of the in-process engine */
+        uint64_t xcr0;              /* of each vCPU at the start; 0: as KVM has it */
+        const char *save_path;      /* NULL: not to be saved */
 };
 
 #define CONSOLE_INPUT_SIZE 4096u
@@ -94,20 +99,36 @@ struct vm {
         struct vcpu *device_vcpu; /* whose access is being served, NULL for the main thread */
         struct console console;   /* main thread only */
 
-        atomic_int status; /* exit status, or -1 while the guest runs */
-        int stop_fd;       /* eventfd: status is set */
-        int input_fd;      /* eventfd: the UART wants input */
+        atomic_int status;   /* exit status, or -1 while the guest runs */
+        atomic_bool crashed; /* the guest did not ask for its reset */
+        int stop_fd;         /* eventfd: status is set */
+        int input_fd;        /* eventfd: the UART wants input */
 };
 
 _printf_(1, 2) void say(const char *fmt, ...);
 
 /* vtlrun-kvm.c */
 int vm_create(struct vm *vm, const struct vm_config *config);
+/* @entry: NULL for vCPUs whose state comes from elsewhere */
 int vm_create_vcpus(struct vm *vm, const struct boot_entry *entry);
 unsigned vm_memory_slots(const struct vm *vm,
                          struct kvm_userspace_memory_region slots[VM_MAX_SLOTS]);
 uint64_t vcpu_read_rip(struct vcpu *vcpu);
 void vm_destroy(struct vm *vm);
+
+/* vtlrun-save.c, vtlrun-restore.c */
+struct restored;
+int vm_save(struct vm *vm, const char *path);
+int restored_open(const char *path, struct vm_config *config, struct restored **ret);
+void restored_prepare(struct vm *vm, const struct restored *s);
+int restored_put(struct vm *vm, struct restored *s);
+struct restored *restored_free(struct restored *s);
+
+/* vtlrun-reset.c */
+struct reset_state;
+int reset_state_take(struct vm *vm, struct reset_state **ret);
+int vm_reset(struct vm *vm, struct reset_state *s);
+struct reset_state *reset_state_free(struct reset_state *s);
 
 /* vtlrun-cpuid.c */
 int vm_check_memory(struct vm *vm);

@@ -11,9 +11,11 @@
 
 #include "vmm/internal.h"
 #include "vtl/cpuid.h"
+#include "vtl/kvm-image.h"
 #include "vtl/kvm-probe.h"
 
 #define PROTECTABLE_MIN (1u << 20)
+#define RESERVE_MAPPINGS_DEFAULT 4096u
 #define HUGETLBFS_MAGIC 0x958458f6
 
 int vtlvmm_fail(struct vtlvmm *v, int error, const char *fmt, ...) {
@@ -29,14 +31,25 @@ _public_ const char *vtlvmm_error(const struct vtlvmm *v) {
         return v ? v->error : "";
 }
 
+/* Members that the caller's version did not have are 0. */
+static bool take_options(const struct vtlvmm_options *given, struct vtlvmm_options *ret) {
+        if (!given || given->size < offsetof(struct vtlvmm_options, reserve_mappings) ||
+            given->size > sizeof(*ret))
+                return false;
+        *ret = (struct vtlvmm_options){ 0 };
+        memcpy(ret, given, given->size);
+        return true;
+}
+
 _public_ int vtlvmm_new(int kvm_fd, int vm_fd, const struct vtlvmm_options *options,
                         struct vtlvmm **ret) {
+        struct vtlvmm_options o;
         struct vtlvmm *v;
         int sig;
 
-        if (kvm_fd < 0 || vm_fd < 0 || !options || options->size != sizeof(*options) || !ret)
+        if (kvm_fd < 0 || vm_fd < 0 || !take_options(options, &o) || !ret)
                 return -EINVAL;
-        sig = options->signal ? options->signal : SIGRTMAX - 3;
+        sig = o.signal ? o.signal : SIGRTMAX - 3;
         if (sig < SIGRTMIN || sig > SIGRTMAX)
                 return -EINVAL;
         v = calloc(1, sizeof(*v));
@@ -44,10 +57,13 @@ _public_ int vtlvmm_new(int kvm_fd, int vm_fd, const struct vtlvmm_options *opti
                 return -ENOMEM;
         v->signal = sig;
         v->control_fd = v->link_fd = v->quit_fd = v->planes.overlay_fd = v->planes.vm_fd[1] = -1;
+        v->planes.reserve_mappings =
+                o.reserve_mappings ? o.reserve_mappings : RESERVE_MAPPINGS_DEFAULT;
+        v->vina_poll_us = VINA_POLL_US_DEFAULT;
         v->planes.kvm_fd = kvm_fd;
         v->planes.vm_fd[0] = vm_fd;
-        memcpy(v->uuid, options->uuid, sizeof(v->uuid));
-        v->name = strdup(options->name ? options->name : "unnamed");
+        memcpy(v->uuid, o.uuid, sizeof(v->uuid));
+        v->name = strdup(o.name ? o.name : "unnamed");
         if (!v->name) {
                 free(v);
                 return -ENOMEM;
@@ -75,6 +91,7 @@ _public_ struct vtlvmm *vtlvmm_free(struct vtlvmm *v) {
                 (void) safe_close(v->vcpus[i].kick_read);
                 (void) safe_close(v->planes.vps[i].kick_fd);
                 free(v->vcpus[i].cpuid);
+                free(v->vcpus[i].reset_state);
         }
         if (v->control)
                 (void) munmap(v->control, v->control_size);
@@ -276,7 +293,11 @@ int vtlvmm_prepare(struct vtlvmm *v) {
         h->magic = VTL_CONTROL_MAGIC;
         h->version = VTL_CONTROL_VERSION;
         h->vps = v->planes.n_vps;
+        v->planes.header = h;
         r = set_up_planes(v);
+        if (r < 0)
+                return r;
+        r = vtlvmm_keep_reset_state(v);
         if (r < 0)
                 return r;
         r = ioctl(v->planes.vps[0].plane[0].fd, KVM_GET_TSC_KHZ, 0);
@@ -285,5 +306,6 @@ int vtlvmm_prepare(struct vtlvmm *v) {
         v->phys_bits = phys_bits(v->vcpus[0].cpuid);
         v->precise_faults = faults_are_precise(v->planes.kvm_fd);
         h->precise_faults = v->precise_faults;
+        h->can_step = vtlvmm_can_step(v->planes.vm_fd[0]);
         return 0;
 }

@@ -26,12 +26,16 @@ struct vtlvmm_vcpu;
  * the library in each VP thread, let in only by KVM_SET_SIGNAL_MASK.
  * @uuid: the VM's UUID, 16 bytes; shown on the bus, matched by policy
  * @name: the VM's name, at most 63 bytes of UTF-8; NULL for "unnamed"
+ * @reserve_mappings: mappings (vm.max_map_count) that the library leaves to the VMM when a guest
+ * protects its memory in small pieces; 0 for 4096
  */
 struct vtlvmm_options {
         size_t size;
         int signal;
         uint8_t uuid[16];
         const char *name;
+        uint32_t reserve_mappings;
+        uint32_t pad;
 };
 
 /**
@@ -105,9 +109,57 @@ int vtlvmm_attach(struct vtlvmm *v, const char *socket_path);
  *
  * Return: 0 with run->exit_reason; -1 with errno: EINTR as for KVM_RUN, EOWNERDEAD when vtld's
  * worker is gone (the guest must not go on), EIO when the engine gave up on the guest
- * (vtlvmm_error() says why).
+ * (vtlvmm_error() says why), EBUSY while the VM is paused.
  */
 int vtlvmm_run(struct vtlvmm_vcpu *vcpu);
+
+/**
+ * vtlvmm_pause() - no vCPU runs, and the trust levels' timers stand still
+ *
+ * Every vCPU is out of vtlvmm_run(), and has been in it with immediate_exit set until that gave
+ * EINTR: no instruction is half done.
+ *
+ * Return: 0, also when it is paused; -EBUSY, nothing has changed then; another negative errno.
+ */
+int vtlvmm_pause(struct vtlvmm *v);
+
+/** vtlvmm_continue() - undo vtlvmm_pause(). Return: 0 or a negative errno. */
+int vtlvmm_continue(struct vtlvmm *v);
+
+/**
+ * vtlvmm_reset() - the machine is reset
+ *
+ * Only VTL0 is left, all memory is open to it, overlay pages are gone. Memory is zeroed if VTL1 had
+ * asked for that, so this comes before the VMM resets its vCPUs and loads its firmware. Every vCPU
+ * is out of vtlvmm_run().
+ *
+ * Return: 0; -EBUSY; after another negative errno the guest must not go on.
+ */
+int vtlvmm_reset(struct vtlvmm *v);
+
+/**
+ * vtlvmm_save() - what the VMM does not have: VTL1 and everything about trust levels
+ * @ret: to be given to free()
+ * @ret_size: its size
+ *
+ * While paused. RAM and the state of VTL0, which is the VMM's vCPUs, are the VMM's to save.
+ *
+ * Return: 0, -EBUSY, -ENOMEM or another negative errno.
+ */
+int vtlvmm_save(struct vtlvmm *v, void **ret, size_t *ret_size);
+
+/**
+ * vtlvmm_restore() - what vtlvmm_save() gave continues here @data: from anywhere: it is checked
+ * @size: its size
+ *
+ * While paused, in a VM of the same vCPUs and memory, when the VMM has restored RAM, vCPUs and
+ * their TSC. It stays paused.
+ *
+ * Return: 0; -EBADMSG: not sound; -EPROTONOSUPPORT: of another version; -EXDEV: of another kind of
+ * VM or host; -EPERM: policy does not allow here what it has; -EBUSY, or another negative errno.
+ * After a failure the trust levels are as reset.
+ */
+int vtlvmm_restore(struct vtlvmm *v, const void *data, size_t size);
 
 #ifdef __cplusplus
 }

@@ -14,15 +14,17 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "vtl/hvdef.h"
 #include "vtl/plane.h"
+#include "vtl/trace.h"
 
 #define VTL_CONTROL_MAGIC 0x6c746e6f63647476ull /* "vtdcontl" */
-#define VTL_CONTROL_VERSION 1
+#define VTL_CONTROL_VERSION 4
 #define VTL_MAX_VPS 64
 #define VTL_MAX_VTLS PLANE_MAX
 
 #define VTL_CONTROL_HEADER_SIZE 4096u
-#define VTL_CONTROL_VP_SIZE 16384u
+#define VTL_CONTROL_VP_SIZE 65536u
 
 /* Overlay memory: pages by number. Partition pages first, then VTL_OVERLAYS_PER_VP for each VP. */
 enum vtl_overlay_kind {
@@ -57,9 +59,25 @@ enum vtl_exit_kind {
         VTL_EXIT_HALT, /* HLT of a plane without in-kernel APIC */
         VTL_EXIT_TPR,  /* CR8 lowered */
         VTL_EXIT_IRQ_WINDOW, /* the plane can take an interrupt now */
+        VTL_EXIT_PORT, /* VTL0's I/O to a port that VTL1 intercepts: port, len of an element, data:
+                          elements, is_write */
+        VTL_EXIT_STEP, /* an entry with action.step is over. len 0: at an instruction boundary, data
+                          is DR6; 1: the exit that follows says what happened */
         VTL_EXIT_KICK, /* somebody wants the engine to look; the vCPU is at an instruction boundary
                         */
+        VTL_EXIT_STATE, /* of the whole partition, while no VP is in the guest; port: enum
+                           vtl_state_request, data: the size of the blob to load. action.data is
+                           then an errno, or 0 */
         _VTL_EXIT_MAX,
+};
+
+enum vtl_state_request {
+        VTL_STATE_PAUSE,
+        VTL_STATE_CONTINUE,
+        VTL_STATE_RESET,
+        VTL_STATE_SAVE,
+        VTL_STATE_LOAD,
+        _VTL_STATE_MAX,
 };
 
 struct vtl_exit {
@@ -82,6 +100,7 @@ enum vtl_action_kind {
                                 VTL_EXIT_KICK */
         VTL_ACTION_TO_VMM,   /* the exit is the VMM's after all */
         VTL_ACTION_SHUTDOWN, /* as a triple fault: the VMM gets KVM_EXIT_SHUTDOWN */
+        VTL_ACTION_RESET,    /* the guest asks for it: the VMM gets KVM_EXIT_SYSTEM_EVENT */
         VTL_ACTION_STOP,     /* the engine cannot go on with this guest: the VMM gets -1/EIO */
 };
 
@@ -94,6 +113,14 @@ struct vtl_action {
         /* Finish the pending instruction only, then come back with VTL_EXIT_KICK. Exits of that
          * instruction that are the VMM's go to it first (design "Rule of completion"). */
         uint32_t to_boundary;
+        uint32_t step; /* enum vtl_step_how: what the next entry of VTL0 is, and only that */
+};
+
+/* Interrupts and NMIs stay out in both cases. */
+enum vtl_step_how {
+        VTL_STEP_NONE,
+        VTL_STEP_ONE,  /* one instruction */
+        VTL_STEP_FREE, /* until an exit: what the entry must not reach is closed */
 };
 
 /* Mailbox states, one word per direction of travel; see mailbox.h */
@@ -115,10 +142,16 @@ enum vtl_op_code {
         VTL_OP_INJECT,
         VTL_OP_PROTECT,
         VTL_OP_OVERLAY,
+        VTL_OP_FLUSH,
+        VTL_OP_FILTER_MSRS,
+        VTL_OP_FILTER_PORTS,
+        VTL_OP_STATE_PUT,
+        VTL_OP_STATE_GET,
         _VTL_OP_MAX,
 };
 
-#define VTL_OP_DATA_MAX 8192u
+/* What one hypercall changes goes in one piece: a range for each of its 510 pages. */
+#define VTL_OP_DATA_MAX 16384u
 
 struct vtl_op {
         uint32_t code;
@@ -143,6 +176,12 @@ struct vtl_vp_stats {
         uint64_t vcpu_ioctls; /* by the library, KVM_RUN included */
 };
 
+enum vtl_gate {
+        VTL_GATE_OUTSIDE,
+        VTL_GATE_IN_GUEST,
+        VTL_GATE_WAITS, /* outside, for @hold to become 0: wants to be kicked then */
+};
+
 struct vtl_control_vp {
         /* State. */
         uint32_t active_vtl;     /* L in the hot path, E through switch_to (done by L) */
@@ -162,6 +201,11 @@ struct vtl_control_vp {
         _Atomic uint32_t engine_sleeps;
         _Atomic uint32_t library_sleeps;
         _Atomic uint32_t kicked; /* E: look at what is pending before the next entry */
+        /* The gate. The library sets @in_guest, then looks at @hold, before it enters the guest;
+         * the engine sets @hold, then waits for @in_guest to be 0. So between the two either the VP
+         * is not in the guest and stays out, or it is known to be in it. */
+        _Atomic uint32_t in_guest; /* L: enum vtl_gate, a futex */
+        _Atomic uint32_t hold;     /* E: stay out of the guest */
 
         /* The active plane's registers at the exit; E changes them and says so in regs_dirty
          * (KVM_SYNC_X86_*). */
@@ -172,14 +216,25 @@ struct vtl_control_vp {
         struct kvm_sregs sregs;
 
         struct vtl_op op;
+
+        struct vtl_trace_ring trace __attribute__((aligned(64))); /* L, E: while header.tracing */
 };
 _Static_assert(sizeof(struct vtl_control_vp) <= VTL_CONTROL_VP_SIZE,
                "the VP's part of the control memory");
+
+/* Their names are in unenforced.c. */
+#define VTL_UNENFORCED_MBEC (1ull << 0)
+#define VTL_UNENFORCED_STARTUP_DENIAL (1ull << 1)
+#define VTL_UNENFORCED_CPUID_INTERCEPT (1ull << 2)
+#define VTL_UNENFORCED_PORT_INTERCEPT (1ull << 3) /* of devices in the kernel */
+#define VTL_UNENFORCED_EXECUTE (1ull << 4)        /* beyond what strict execute mode has room for */
+#define VTL_UNENFORCED_ALL 0x1full
 
 struct vtl_control_header {
         uint64_t magic;
         uint32_t version;
         uint32_t vps;
+        _Atomic uint32_t tracing; /* E: somebody reads the traces */
         /* E: partition state, for the bus */
         uint32_t enabled_vtls;
         uint32_t protection_enabled;
@@ -187,9 +242,23 @@ struct vtl_control_header {
         uint64_t protected_pages;
         uint64_t guest_os_id[VTL_MAX_VTLS];
         uint64_t intercepts;
-        uint64_t denied;         /* EnablePartitionVtl refused by policy */
-        uint32_t precise_faults; /* L: measured at start */
-        uint32_t stopped; /* E: the engine gave up on this guest, with a negative errno as its
+        uint64_t denied; /* EnablePartitionVtl refused by policy */
+        /* E: what was asked for and accepted, though nothing here can enforce it */
+        uint64_t unenforced;    /* VTL_UNENFORCED_* */
+        uint64_t unenforced_cr; /* bits of HvRegisterCrInterceptControl, on any VP */
+        /* E: the last crash that the guest reported, HV_X64_MSR_CRASH_P0-P4 */
+        uint64_t crash[HV_CRASH_PARAMETERS];
+        uint32_t crash_vtl;
+        uint32_t crashes;
+        /* L: host mappings of guest RAM, and how many they may be (vm.max_map_count) */
+        uint64_t mappings;
+        uint64_t mappings_max;
+        uint64_t protections_refused; /* E: calls that would have needed more */
+        uint64_t strict_pages;        /* E: pages that VTL0 is kept from executing */
+        uint64_t strict_steps;        /* E: its accesses to them that were let through */
+        uint32_t precise_faults;      /* L: measured at start */
+        uint32_t can_step; /* L: VTL0 can be made to execute one instruction without interrupts */
+        uint32_t stopped;  /* E: the engine gave up on this guest, with a negative errno as its
                              reason */
 };
 _Static_assert(sizeof(struct vtl_control_header) <= VTL_CONTROL_HEADER_SIZE, "the header page");

@@ -18,8 +18,13 @@ void vtl_cpuid_leaf(uint32_t leaf, unsigned vps, unsigned phys_bits, uint32_t re
                 { HV_CPUID_FEATURES,
                   { (uint32_t) VTL_PRIVILEGES, (uint32_t) (VTL_PRIVILEGES >> 32), 0,
                     VTL_FEATURES } },
-                /* Recommended: relaxed timing, no AutoEOI. EBX: never notify a long spin wait. */
-                { HV_CPUID_RECOMMENDATIONS, { 1u << 5 | 1u << 9, 0xffffffffu, 0, 0 } },
+                /* A flush by hypercall is the only one that VTL1's TLB lock can hold back (vsm.md
+                 * 1.4). EBX: never notify a long spin wait. */
+                { HV_CPUID_RECOMMENDATIONS,
+                  { HV_RECOMMEND_REMOTE_FLUSH | HV_RECOMMEND_RELAXED_TIMING |
+                            HV_RECOMMEND_NO_AUTO_EOI | HV_RECOMMEND_CLUSTER_IPI |
+                            HV_RECOMMEND_EX_PROCESSOR_MASKS,
+                    0xffffffffu, 0, 0 } },
                 /* In use: MSR bitmaps, SLAT. */
                 { HV_CPUID_HARDWARE, { 1u << 1 | 1u << 3, 0, 0, 0 } },
         };

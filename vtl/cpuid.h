@@ -11,12 +11,14 @@
 
 #define VTL_PRIVILEGES                                                                             \
         (HV_PRIV_REFERENCE_COUNTER | HV_PRIV_SYNIC | HV_PRIV_SYNTHETIC_TIMER | HV_PRIV_INTR_CTRL | \
-         HV_PRIV_HYPERCALL_MSRS | HV_PRIV_VP_INDEX | HV_PRIV_REFERENCE_TSC | HV_PRIV_FREQUENCY |   \
-         HV_PRIV_VSM | HV_PRIV_VP_REGISTERS | HV_PRIV_FAST_OUTPUT | HV_PRIV_EXTENDED_HYPERCALLS |  \
+         HV_PRIV_HYPERCALL_MSRS | HV_PRIV_VP_INDEX | HV_PRIV_RESET | HV_PRIV_GUEST_IDLE |          \
+         HV_PRIV_REFERENCE_TSC | HV_PRIV_FREQUENCY | HV_PRIV_EXTENDED_GVA_RANGES | HV_PRIV_VSM |   \
+         HV_PRIV_VP_REGISTERS | HV_PRIV_FAST_OUTPUT | HV_PRIV_EXTENDED_HYPERCALLS |                \
          HV_PRIV_POST_MESSAGES | HV_PRIV_SIGNAL_EVENTS | HV_PRIV_START_VIRTUAL_PROCESSOR)
-#define VTL_FEATURES                                                                \
-        (HV_FEATURE_XMM_INPUT | HV_FEATURE_FREQUENCY_MSRS | HV_FEATURE_XMM_OUTPUT | \
-         HV_FEATURE_DIRECT_TIMERS | HV_FEATURE_PAT_FOR_VSM)
+#define VTL_FEATURES                                                                  \
+        (HV_FEATURE_XMM_INPUT | HV_FEATURE_FREQUENCY_MSRS | HV_FEATURE_XMM_OUTPUT |   \
+         HV_FEATURE_CRASH_MSRS | HV_FEATURE_SINT_POLLING | HV_FEATURE_DIRECT_TIMERS | \
+         HV_FEATURE_PAT_FOR_VSM | HV_FEATURE_CROSS_VTL_FLUSH | HV_FEATURE_EXTENDED_GVA_RANGES)
 
 /* One Hyper-V leaf, HV_CPUID_VENDOR..HV_CPUID_MAX; zeros beyond. @regs: EAX, EBX, ECX, EDX. */
 void vtl_cpuid_leaf(uint32_t leaf, unsigned vps, unsigned phys_bits, uint32_t regs[4]);

@@ -99,7 +99,11 @@ static int scan_page(struct scan *s, uint64_t gva, enum access_kind kind, unsign
         r = scan_walk(s, &w, gva);
         if (r)
                 return r;
-        return rights(s, w.gpa) & need ? 0 : found(s, w.gpa, gva, kind, s->cause);
+        if (!(rights(s, w.gpa) & need) ||
+            (kind == ACCESS_EXECUTE && s->space->no_execute &&
+             s->space->no_execute(s->space->userdata, w.gpa >> HV_PAGE_SHIFT)))
+                return found(s, w.gpa, gva, kind, s->cause);
+        return 0;
 }
 
 /* Linear addresses wrap at 4 GiB outside long mode. */
@@ -213,6 +217,9 @@ static int scan_instruction(struct scan *s, const struct insn_env *env) {
         if (r)
                 return r;
         s->cause = FAULT_INSTRUCTION;
+        /* For those who want to know though nothing is found. */
+        s->found.insn_len = (uint8_t) length;
+        memcpy(s->found.insn_bytes, buf, length);
         r = insn_visit(&s->cpu, buf, length, env);
         if (r == -EBADMSG)
                 return INSN_STOP;
@@ -225,9 +232,8 @@ static int scan_instruction(struct scan *s, const struct insn_env *env) {
         return r;
 }
 
-int fault_find(const struct fault_cpu *cpu, const struct walk_space *space,
-               struct fault_access *ret) {
-        struct scan s = {
+static struct scan scan_of(const struct fault_cpu *cpu, const struct walk_space *space) {
+        return (struct scan){
                 .cpu = {
                         .regs = cpu->regs,
                         .sregs = cpu->sregs,
@@ -236,13 +242,18 @@ int fault_find(const struct fault_cpu *cpu, const struct walk_space *space,
                 },
                 .space = space,
         };
-        const struct insn_env env = { .access = on_access, .read = on_read, .userdata = &s };
-        int r;
+}
 
-        if (event_injected(cpu->events))
-                r = scan_event(&s, cpu->events, &env);
-        else
-                r = scan_instruction(&s, &env);
+static int scan_all(struct scan *s, const struct kvm_vcpu_events *events) {
+        const struct insn_env env = { .access = on_access, .read = on_read, .userdata = s };
+
+        return event_injected(events) ? scan_event(s, events, &env) : scan_instruction(s, &env);
+}
+
+int fault_find(const struct fault_cpu *cpu, const struct walk_space *space,
+               struct fault_access *ret) {
+        struct scan s = scan_of(cpu, space);
+        int r = scan_all(&s, cpu->events);
 
         if (r < 0)
                 return r;
@@ -254,5 +265,86 @@ int fault_find(const struct fault_cpu *cpu, const struct walk_space *space,
                 *ret = s.nested;
                 return 1;
         }
+        return 0;
+}
+
+static unsigned all_rights(void *userdata, uint64_t gpn) {
+        return HV_MAP_GPA_ALL;
+}
+
+int fault_fetch(const struct fault_cpu *cpu, const struct walk_space *space,
+                struct fault_access *ret) {
+        const struct walk_space open = { .read = space->read,
+                                         .rights = all_rights,
+                                         .userdata = space->userdata };
+        struct scan s = { .cpu = { .regs = cpu->regs, .sregs = cpu->sregs }, .space = &open };
+        uint8_t buf[INSN_MAX_LENGTH];
+        unsigned length = 0;
+        int r;
+
+        r = scan_fetch(&s, buf, &length);
+        if (r < 0)
+                return r;
+        ret->insn_len = ret->insn_byte_count = r == 0 ? (uint8_t) length : 0;
+        memcpy(ret->insn_bytes, buf, ret->insn_len);
+        return 0;
+}
+
+/* ---- All pages, forbidden or not ---- */
+
+struct recorder {
+        const struct walk_space *space;
+        struct fault_touched *touched;
+};
+
+static int record_read(void *userdata, uint64_t gpa, void *buf, uint32_t len) {
+        const struct recorder *r = userdata;
+
+        return r->space->read(r->space->userdata, gpa, buf, len);
+}
+
+bool fault_touches(const struct fault_touched *t, uint64_t gpn) {
+        for (size_t i = 0; i < t->n; i++)
+                if (t->gpns[i] == gpn)
+                        return true;
+        return false;
+}
+
+static unsigned record_page(void *userdata, uint64_t gpn) {
+        struct fault_touched *t = ((struct recorder *) userdata)->touched;
+
+        if (fault_touches(t, gpn))
+                return HV_MAP_GPA_ALL;
+        if (t->n == ARRAY_SIZE(t->gpns))
+                t->overflow = true;
+        else
+                t->gpns[t->n++] = gpn;
+        return HV_MAP_GPA_ALL;
+}
+
+static unsigned event_vector(const struct kvm_vcpu_events *e) {
+        if (e->exception.injected)
+                return e->exception.nr;
+        return e->nmi.injected ? 2 : e->interrupt.nr;
+}
+
+int fault_touched(const struct fault_cpu *cpu, const struct walk_space *space,
+                  struct fault_touched *ret) {
+        struct recorder rec = { .space = space, .touched = ret };
+        const struct walk_space all = { .read = record_read,
+                                        .rights = record_page,
+                                        .userdata = &rec };
+        struct scan s = scan_of(cpu, &all);
+        int r;
+
+        *ret = (struct fault_touched){ 0 };
+        r = scan_all(&s, cpu->events);
+        if (r < 0)
+                return r;
+        if (event_injected(cpu->events))
+                ret->insn = (struct insn_step){ .kind = INSN_KIND_INTERRUPT,
+                                                .vector = event_vector(cpu->events) };
+        else
+                ret->insn = insn_step(&s.cpu, s.found.insn_bytes, s.found.insn_len);
         return 0;
 }

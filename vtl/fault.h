@@ -77,7 +77,7 @@ struct fault_access {
  * dirty bits that it sets. When none is forbidden, the first page-table entry in a page that may
  * not be written.
  *
- * Execute rights are not looked at: a page that can be read can be executed.
+ * A page that can be read can be executed, unless @space->no_execute says otherwise.
  *
  * Return: 1 when found; 0 when nothing is forbidden; -ENODATA when the instruction addresses memory
  * with vector registers and @cpu->vectors is NULL; another negative errno when reading memory
@@ -85,3 +85,38 @@ struct fault_access {
  */
 int fault_find(const struct fault_cpu *cpu, const struct walk_space *space,
                struct fault_access *ret);
+
+/* A scattered load touches the most: 16 elements, each with its page walk. */
+#define FAULT_TOUCHED_MAX 96
+
+/**
+ * struct fault_touched - the pages that what the VP is about to do touches, page tables included
+ * @insn: what it is; INSN_KIND_INTERRUPT for an event that is being delivered
+ * @overflow: there are more
+ */
+struct fault_touched {
+        struct insn_step insn;
+        uint64_t gpns[FAULT_TOUCHED_MAX];
+        size_t n;
+        bool overflow;
+};
+
+/**
+ * fault_touched() - the pages that fault_find() would look at, were all of them allowed
+ *
+ * Up to the exception that the CPU would raise on the way, if there is one.
+ *
+ * Return: 0, or a negative errno as fault_find().
+ */
+int fault_touched(const struct fault_cpu *cpu, const struct walk_space *space,
+                  struct fault_touched *ret);
+bool fault_touches(const struct fault_touched *t, uint64_t gpn);
+
+/**
+ * fault_fetch() - read the instruction at RIP, rights ignored
+ * @ret: insn_len, insn_byte_count and insn_bytes are filled in; 0 when it cannot be read or is none
+ *
+ * Return: 0, or a negative errno when reading memory failed.
+ */
+int fault_fetch(const struct fault_cpu *cpu, const struct walk_space *space,
+                struct fault_access *ret);

@@ -3,8 +3,13 @@
 
 /*
  * The hypercall page. Its entries trap with `out imm8, al` on one of three ports instead of VMCALL,
- * so the exit says which entry it is before any register is read (design section 4). The page is
- * the same in both VTLs.
+ * so the exit says which entry it is before any register is read (design section 4).
+ *
+ * Where KVM knows Hyper-V's hypercalls itself, VTL0's page sends some of them there: flushes
+ * without a target VTL, and the fast form of the IPI without one, for KVM ignores target VTLs. In
+ * its memory form a flush has its flags where the page cannot look: one that names a target goes to
+ * KVM, too. As the only level below VTL1 VTL0 could name itself, which is what it gets, or VTL1,
+ * which would be refused and is now answered with a flush of its own.
  */
 
 #include <stdbool.h>
@@ -20,8 +25,28 @@ static inline bool hvpage_is_port(unsigned port) {
         return port >= HVPAGE_PORT_HYPERCALL && port <= HVPAGE_PORT_VTL_RETURN;
 }
 
+enum hvpage_kind {
+        HVPAGE_PLAIN,   /* everything traps */
+        HVPAGE_VMCALL,  /* some go to KVM, with Intel's instruction */
+        HVPAGE_VMMCALL, /* with AMD's */
+};
+
+/* The kind for this machine's processor when KVM serves hypercalls. */
+enum hvpage_kind hvpage_kernel_kind(void);
+
 /* Fills one page with the entries. */
-void hvpage_fill(uint8_t page[4096]);
+void hvpage_fill(uint8_t page[4096], enum hvpage_kind kind);
+
+/**
+ * hvpage_trap_all() - whether all calls trap, for a while
+ * @page: one that hvpage_fill() has filled
+ * @kind: how
+ * @on: VTL1 holds a TLB lock, which KVM knows nothing of
+ *
+ * Nobody may be in the guest meanwhile: who has come past the decision must find the other
+ * instruction, and a CPU that runs may have fetched the old one.
+ */
+void hvpage_trap_all(uint8_t page[4096], enum hvpage_kind kind, bool on);
 
 /**
  * hvpage_out_offset() - where in the page an `out` to one of the ports stands

@@ -414,3 +414,74 @@ int insn_visit(const struct insn_cpu *cpu, const uint8_t *bytes, size_t n,
                 return visit_ordinary(&d);
         }
 }
+
+static bool loads_ss(const struct decoded *d) {
+        return d->i.mnemonic == ZYDIS_MNEMONIC_LSS ||
+               ((d->i.mnemonic == ZYDIS_MNEMONIC_MOV || d->i.mnemonic == ZYDIS_MNEMONIC_POP) &&
+                d->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+                d->op[0].reg.value == ZYDIS_REGISTER_SS);
+}
+
+/* @words of the operand's size above the top of the stack, or below it */
+static uint64_t stack_slot(const struct decoded *d, int words) {
+        struct insn_stack stack;
+
+        insn_stack_init(&stack, d->cpu);
+        return insn_stack_address(&stack, stack.sp + (uint64_t) (words * (d->i.operand_width / 8)));
+}
+
+struct insn_step insn_step(const struct insn_cpu *cpu, const uint8_t *bytes, size_t n) {
+        struct insn_step s = { .kind = INSN_KIND_UNKNOWN };
+        struct decoded d = { .cpu = cpu };
+
+        if (n == 0 || decode(&d, bytes, n) <= 0)
+                return s;
+        switch (d.i.mnemonic) {
+        case ZYDIS_MNEMONIC_PUSHF:
+        case ZYDIS_MNEMONIC_PUSHFD:
+        case ZYDIS_MNEMONIC_PUSHFQ:
+                s.kind = INSN_KIND_STORES_FLAGS;
+                s.flags_gva = stack_slot(&d, -1);
+                break;
+        case ZYDIS_MNEMONIC_POPF:
+        case ZYDIS_MNEMONIC_POPFD:
+        case ZYDIS_MNEMONIC_POPFQ:
+                s.kind = INSN_KIND_LOADS_FLAGS;
+                s.flags_gva = stack_slot(&d, 0);
+                break;
+        case ZYDIS_MNEMONIC_IRET:
+        case ZYDIS_MNEMONIC_IRETD:
+        case ZYDIS_MNEMONIC_IRETQ:
+                /* Above RIP and CS */
+                s.kind = INSN_KIND_LOADS_FLAGS;
+                s.flags_gva = stack_slot(&d, 2);
+                break;
+        case ZYDIS_MNEMONIC_INT:
+                s.kind = INSN_KIND_INTERRUPT;
+                s.vector = d.op[0].imm.value.u & 0xff;
+                break;
+        case ZYDIS_MNEMONIC_INT1:
+        case ZYDIS_MNEMONIC_INT3:
+                s.kind = INSN_KIND_INTERRUPT;
+                s.vector = d.i.mnemonic == ZYDIS_MNEMONIC_INT1 ? 1 : 3;
+                break;
+        case ZYDIS_MNEMONIC_INTO:
+                s.kind = cpu->regs->rflags & RFLAGS_OF ? INSN_KIND_INTERRUPT : INSN_KIND_PLAIN;
+                s.vector = 4;
+                break;
+        /* RFLAGS.TF is masked by an MSR, or cleared, on the way to the kernel. */
+        case ZYDIS_MNEMONIC_SYSCALL:
+        case ZYDIS_MNEMONIC_SYSRET:
+        case ZYDIS_MNEMONIC_SYSENTER:
+        case ZYDIS_MNEMONIC_SYSEXIT:
+        case ZYDIS_MNEMONIC_VMRUN:
+        case ZYDIS_MNEMONIC_RSM:
+        case ZYDIS_MNEMONIC_XBEGIN:
+                s.kind = INSN_KIND_UNTRAPPED;
+                break;
+        default:
+                /* The instruction after one that loads SS is done before the trap (SDM 6.8.3). */
+                s.kind = loads_ss(&d) ? INSN_KIND_UNTRAPPED : INSN_KIND_PLAIN;
+        }
+        return s;
+}

@@ -107,6 +107,30 @@ int insn_length(const struct insn_cpu *cpu, const uint8_t *bytes, size_t n);
 int insn_visit(const struct insn_cpu *cpu, const uint8_t *bytes, size_t n,
                const struct insn_env *env);
 
+enum insn_kind {
+        INSN_KIND_PLAIN,
+        INSN_KIND_STORES_FLAGS, /* PUSHF: TF would be in the image */
+        INSN_KIND_LOADS_FLAGS,  /* POPF and IRET */
+        INSN_KIND_INTERRUPT,    /* INT n and its like: no trap, and TF in the image */
+        INSN_KIND_UNTRAPPED,    /* the trap comes late or never */
+        INSN_KIND_UNKNOWN,      /* no instruction */
+};
+
+/**
+ * struct insn_step - what matters about an instruction that is to be done by itself, with RFLAGS.TF
+ * set
+ * @vector: of INSN_KIND_INTERRUPT
+ * @flags_gva: where the image of the flags is that it stores or loads; whether the instruction can
+ * get at it is not looked at
+ */
+struct insn_step {
+        enum insn_kind kind;
+        unsigned vector;
+        uint64_t flags_gva;
+};
+
+struct insn_step insn_step(const struct insn_cpu *cpu, const uint8_t *bytes, size_t n);
+
 /**
  * insn_vectors_from_xsave() - take vector registers out of a KVM_GET_XSAVE image
  * @ret: filled in

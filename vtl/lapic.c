@@ -182,6 +182,14 @@ int lapic_pending(const struct lapic *l) {
         return vector;
 }
 
+bool lapic_requested(const struct lapic *l) {
+        return bitmap_highest(l->irr) >= 0;
+}
+
+int lapic_in_service(const struct lapic *l) {
+        return bitmap_highest(l->isr);
+}
+
 void lapic_accept(struct lapic *l, uint8_t vector) {
         bool auto_eoi = bitmap_test(l->auto_eoi, vector);
 

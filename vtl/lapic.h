@@ -134,6 +134,10 @@ bool lapic_request(struct lapic *l, uint8_t vector, bool auto_eoi);
  */
 int lapic_pending(const struct lapic *l);
 
+/* Whether any vector is requested, deliverable or not; the vector in service, or -1. */
+bool lapic_requested(const struct lapic *l);
+int lapic_in_service(const struct lapic *l);
+
 /**
  * lapic_accept() - a vector is being delivered: move it from IRR to ISR, or nowhere with AutoEOI
  * @l: the APIC

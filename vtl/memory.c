@@ -2,6 +2,7 @@
 #include "util/util.h"
 #include "vtl/memory.h"
 #include "vtl/overlay.h"
+#include "vtl/strict.h"
 
 static const struct vtl_region *find_region(const struct vtl_partition *p, uint64_t gpa) {
         for (size_t i = 0; i < p->n_regions; i++)
@@ -98,6 +99,15 @@ static unsigned space_rights(void *userdata, uint64_t gpn) {
         return vtl_memory_rights(v->partition, v->vtl, gpn);
 }
 
+static bool space_no_execute(void *userdata, uint64_t gpn) {
+        const struct vtl_memory_view *v = userdata;
+
+        return v->vtl == 0 && vtl_strict_covers(v->partition, gpn);
+}
+
 struct walk_space vtl_memory_space(struct vtl_memory_view *view) {
-        return (struct walk_space){ .read = space_read, .rights = space_rights, .userdata = view };
+        return (struct walk_space){ .read = space_read,
+                                    .rights = space_rights,
+                                    .no_execute = space_no_execute,
+                                    .userdata = view };
 }

@@ -4,13 +4,21 @@
 #include "vtl/hvpage.h"
 #include "vtl/stimer.h"
 #include "vtl/synic.h"
+#include "vtl/tlb.h"
 
 #define MSR_TSC 0x10
 #define MSR_APIC_BASE 0x1b
+#define MSR_MCG_STATUS 0x17a
+#define MSR_MTRR_VARIABLE_FIRST 0x200
+#define MSR_MTRR_VARIABLE_LAST 0x20f
+#define MSR_MTRR_FIXED_FIRST 0x250
+#define MSR_MTRR_FIXED_LAST 0x26f
+#define MSR_MTRR_DEF_TYPE 0x2ff
 #define MSR_TSC_DEADLINE 0x6e0
 #define MSR_X2APIC_FIRST 0x800
 #define MSR_X2APIC_LAST 0x8ff
 #define TSC_SAMPLES 4
+#define RFLAGS_IF (1ull << 9)
 #define APIC_FREQUENCY 1000000000ull /* KVM's APIC bus */
 
 /* Handlers: 0, 1 for #GP, or a negative errno. */
@@ -29,6 +37,13 @@ static int read_os_id(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *r
         return 0;
 }
 
+/* An MSR that KVM has, too, and that VTL0 does not reach there */
+static int tell_kernel(struct vtl_vp *vp, uint32_t msr, uint64_t value) {
+        const struct plane_msr m = { .index = msr, .value = value };
+
+        return vtl_op(vp->partition, set, 0, PLANE_MSRS, &m, sizeof(m));
+}
+
 static int write_os_id(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
         struct vtl_partition *p = vp->partition;
         int r;
@@ -38,6 +53,13 @@ static int write_os_id(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t v
                 if (r != 0)
                         return r;
                 p->hypercall_msr[vtl] &= ~HV_MSR_PAGE_ENABLE;
+        }
+        /* KVM serves no hypercall of a guest that has not said who it is. VTL1's vCPUs are not
+         * told: KVM knows nothing of their APIC. */
+        if (vtl == 0 && p->config.kernel_hypercalls) {
+                r = tell_kernel(vp, HV_MSR_GUEST_OS_ID, value);
+                if (r < 0)
+                        return r;
         }
         p->guest_os_id[vtl] = value;
         p->header->guest_os_id[vtl] = value;
@@ -59,7 +81,9 @@ static int write_hypercall(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64
         /* While the guest has not said who it is, the page cannot be enabled. */
         if (p->guest_os_id[vtl] == 0)
                 value &= ~HV_MSR_PAGE_ENABLE;
-        hvpage_fill(vtl_overlay_data(p, vtl_overlay_page(VTL_OVERLAY_HYPERCALL, 0, vtl)));
+        /* One that is in use is not written again. */
+        if (!(p->hypercall_msr[vtl] & HV_MSR_PAGE_ENABLE))
+                vtl_tlb_fill_page(p, vtl);
         r = vtl_overlay_set(vp, vtl, VTL_OVERLAY_HYPERCALL, value & HV_MSR_PAGE_ENABLE,
                             HV_MSR_PAGE_GPN(value));
         if (r == 0)
@@ -219,9 +243,19 @@ static int write_scontrol(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_
         return 0;
 }
 
-/* Timers whose message found its slot busy are looked at again at the end of every exit, so of this
- * one. */
+/* What found its slot busy is looked at again at the end of every exit, so of this one. */
 static int write_eom(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
+        return 0;
+}
+
+static int read_sirbp(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        *ret = vp->vtl[vtl].synic.sirbp;
+        return 0;
+}
+
+/* Kept, as any monitor may: nothing is ever put there. */
+static int write_sirbp(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
+        vp->vtl[vtl].synic.sirbp = value;
         return 0;
 }
 
@@ -230,8 +264,18 @@ static int read_sint(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *re
         return 0;
 }
 
+/* AutoEOI of VTL0: KVM's APIC leaves out the vectors of its own SynIC's SINTs that have it, so it
+ * is told of those. */
 static int write_sint(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
-        return vtl_synic_set_sint(&vp->vtl[vtl].synic, msr - HV_MSR_SINT0, value) ? 0 : 1;
+        struct vtl_synic *s = &vp->vtl[vtl].synic;
+        uint64_t old = s->sint[msr - HV_MSR_SINT0];
+
+        if (!vtl_synic_set_sint(s, msr - HV_MSR_SINT0, value))
+                return 1;
+        if (vtl > 0 || !vp->partition->config.kernel_synic || !((old | value) & HV_SINT_AUTO_EOI))
+                return 0;
+        return tell_kernel(vp, msr,
+                           value & HV_SINT_AUTO_EOI ? value & ~HV_SINT_MASKED : HV_SINT_RESET);
 }
 
 static int read_stimer(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
@@ -276,14 +320,82 @@ static int write_lapic(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t v
         return 0;
 }
 
+/* What both levels share, for VTL1: VTL0's vCPU has the only copy (vsm.md 6.4). */
+static int read_shared(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        struct plane_msr m = { .index = msr };
+        int r = vtl == 0 ? -EINVAL : vtl_op(vp->partition, get, 0, PLANE_MSRS, &m, sizeof(m));
+
+        *ret = m.value;
+        return r == -EINVAL ? 1 : r;
+}
+
+static int write_shared(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
+        struct plane_msr m = { .index = msr, .value = value };
+        int r = vtl == 0 ? -EINVAL : vtl_op(vp->partition, set, 0, PLANE_MSRS, &m, sizeof(m));
+
+        return r == -EINVAL ? 1 : r;
+}
+
+static int read_reset(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        *ret = 0;
+        return 0;
+}
+
+static int write_reset(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
+        if (value & 1)
+                vp->ctl->action.kind = VTL_ACTION_RESET;
+        return 0;
+}
+
+/* Idle until an interrupt. With RFLAGS.IF clear KVM would not end VTL0's halt: back at once, as the
+ * guest has to expect anyway (vsm.md 1.6). */
+static int read_guest_idle(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        const struct kvm_mp_state halted = { .mp_state = KVM_MP_STATE_HALTED };
+
+        *ret = 0;
+        if (vtl == 1) {
+                vp->halted = vp->idle = true;
+                return 0;
+        }
+        if (!(vp->ctl->regs.rflags & RFLAGS_IF))
+                return 0;
+        return vtl_op(vp->partition, set, 0, PLANE_MP_STATE, &halted, sizeof(halted));
+}
+
+static int read_crash(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t *ret) {
+        *ret = msr == HV_MSR_CRASH_CTL ? HV_CRASH_CTL_SUPPORTED : vp->crash[msr - HV_MSR_CRASH_P0];
+        return 0;
+}
+
+static int write_crash(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t value) {
+        struct vtl_control_header *h = vp->partition->header;
+
+        if (msr != HV_MSR_CRASH_CTL) {
+                vp->crash[msr - HV_MSR_CRASH_P0] = value;
+                return 0;
+        }
+        if (!(value & HV_CRASH_CTL_NOTIFY))
+                return 0;
+        memcpy(h->crash, vp->crash, sizeof(h->crash));
+        h->crash_vtl = vtl;
+        h->crashes++;
+        vtl_event(vp, VTL_EVENT_CRASH, vp->crash[0], vtl);
+        return 0;
+}
+
 /* Sorted by number. No handler: #GP. */
 static const struct msr_row rows[] = {
         { MSR_APIC_BASE, MSR_APIC_BASE, read_lapic, write_lapic },
+        { MSR_MCG_STATUS, MSR_MCG_STATUS, read_shared, write_shared },
+        { MSR_MTRR_VARIABLE_FIRST, MSR_MTRR_VARIABLE_LAST, read_shared, write_shared },
+        { MSR_MTRR_FIXED_FIRST, MSR_MTRR_FIXED_LAST, read_shared, write_shared },
+        { MSR_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE, read_shared, write_shared },
         { MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, read_tsc_deadline, write_tsc_deadline },
         { MSR_X2APIC_FIRST, MSR_X2APIC_LAST, read_lapic, write_lapic },
         { HV_MSR_GUEST_OS_ID, HV_MSR_GUEST_OS_ID, read_os_id, write_os_id },
         { HV_MSR_HYPERCALL, HV_MSR_HYPERCALL, read_hypercall, write_hypercall },
         { HV_MSR_VP_INDEX, HV_MSR_VP_INDEX, read_vp_index, NULL },
+        { HV_MSR_RESET, HV_MSR_RESET, read_reset, write_reset },
         { HV_MSR_TIME_REF_COUNT, HV_MSR_TIME_REF_COUNT, read_time_ref, NULL },
         { HV_MSR_REFERENCE_TSC, HV_MSR_REFERENCE_TSC, read_reference_tsc, write_reference_tsc },
         { HV_MSR_TSC_FREQUENCY, HV_MSR_APIC_FREQUENCY, read_frequency, NULL },
@@ -293,8 +405,11 @@ static const struct msr_row rows[] = {
         { HV_MSR_SVERSION, HV_MSR_SVERSION, read_synic, NULL },
         { HV_MSR_SIEFP, HV_MSR_SIMP, read_page, write_page },
         { HV_MSR_EOM, HV_MSR_EOM, read_synic, write_eom },
+        { HV_MSR_SIRBP, HV_MSR_SIRBP, read_sirbp, write_sirbp },
         { HV_MSR_SINT0, HV_MSR_SINT15, read_sint, write_sint },
         { HV_MSR_STIMER0_CONFIG, HV_MSR_STIMER3_COUNT, read_stimer, write_stimer },
+        { HV_MSR_GUEST_IDLE, HV_MSR_GUEST_IDLE, read_guest_idle, NULL },
+        { HV_MSR_CRASH_P0, HV_MSR_CRASH_CTL, read_crash, write_crash },
 };
 
 static const struct msr_row *find_row(uint32_t msr) {

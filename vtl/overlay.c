@@ -2,6 +2,7 @@
 #include "util/util.h"
 #include "vtl/memory.h"
 #include "vtl/overlay.h"
+#include "vtl/strict.h"
 
 static enum vtl_overlay_kind page_kind(uint32_t page) {
         if (page < VTL_OVERLAYS_PARTITION)
@@ -45,7 +46,7 @@ static struct vtl_overlay *find_page(struct vtl_partition *p, unsigned vtl, uint
 
 static int take_off(struct vtl_vp *vp, unsigned vtl, struct vtl_overlay *o) {
         struct vtl_partition *p = vp->partition;
-        unsigned beneath = vtl == 0 ? protect_get(p->protect, o->gpn) : HV_MAP_GPA_ALL;
+        unsigned beneath = vtl == 0 ? vtl_strict_access(p, o->gpn) : HV_MAP_GPA_ALL;
         int r;
 
         r = p->config.ops->overlay(p->config.ops_ctx, p->current->index, vtl, o->gpn,
@@ -77,6 +78,8 @@ int vtl_overlay_set(struct vtl_vp *vp, unsigned vtl, enum vtl_overlay_kind kind,
 
         r = p->config.ops->overlay(p->config.ops_ctx, p->current->index, vtl, gpn, page,
                                    vtl_overlay_access(&wanted));
+        if (r == -ENOMEM)
+                return 1; /* the host has no mappings left */
         if (r < 0)
                 return r;
         if (o) {

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
 #include <time.h>
 
 #include "util/util.h"
 #include "vtl/clock.h"
 #include "vtl/engine.h"
+#include "vtl/hold.h"
 #include "vtl/memory.h"
 #include "vtl/synic.h"
 
@@ -12,6 +14,10 @@ static uint64_t monotonic_100ns(void) {
 
         (void) clock_gettime(CLOCK_MONOTONIC_RAW, &ts);
         return (uint64_t) ts.tv_sec * 10000000 + (uint64_t) ts.tv_nsec / 100;
+}
+
+uint64_t vtl_host_time(const struct vtl_partition *p) {
+        return p->paused ? p->paused_100ns : monotonic_100ns();
 }
 
 uint64_t vtl_tsc_now(const struct vtl_partition *p) {
@@ -29,7 +35,7 @@ uint64_t vtl_reference_time_of(const struct vtl_partition *p, uint64_t tsc) {
 uint64_t vtl_reference_time(const struct vtl_partition *p) {
         if (p->tsc_known)
                 return vtl_reference_time_of(p, vtl_tsc_now(p));
-        return monotonic_100ns() - p->epoch_100ns;
+        return vtl_host_time(p) - p->epoch_100ns;
 }
 
 void vtl_event(struct vtl_vp *vp, enum vtl_event what, uint64_t gpa, uint64_t data) {
@@ -47,6 +53,9 @@ static int check_config(const struct vtl_config *c) {
                 for (unsigned j = 0; j < i; j++)
                         if (c->apic_ids[i] == c->apic_ids[j])
                                 return -EINVAL;
+        if (c->options.strict_execute_pages > 0 &&
+            (!c->precise_faults || !((const struct vtl_control_header *) c->control)->can_step))
+                return -EOPNOTSUPP;
         for (size_t i = 0; i < c->n_regions; i++) {
                 const struct vtl_region *r = &c->regions[i];
 
@@ -66,15 +75,28 @@ static int make_map(struct vtl_partition *p) {
                 regions[i] =
                         (struct protect_region){ .gpn = p->regions[i].gpa >> HV_PAGE_SHIFT,
                                                  .count = p->regions[i].size >> HV_PAGE_SHIFT };
+        if (p->config.options.strict_execute_pages > 0) {
+                int r = protect_map_new(&p->strict, regions, p->n_regions);
+
+                if (r < 0)
+                        return r;
+        }
         return protect_map_new(&p->protect, regions, p->n_regions);
 }
 
-static void reset_vp(struct vtl_vp *vp) {
-        vp->enabled_vtls = 1u;
+void vtl_vp_reset(struct vtl_vp *vp) {
+        *vp = (struct vtl_vp){
+                .partition = vp->partition,
+                .ctl = vp->ctl,
+                .index = vp->index,
+                .apic_id = vp->apic_id,
+                .enabled_vtls = 1u,
+                .clock_set = VTL_CLOCK_NEVER,
+                .lazy_eoi = -1,
+                .started = vp->index == 0,
+        };
         vp->ctl->enabled_vtls = 1u;
         vp->ctl->active_vtl = 0;
-        vp->clock_set = VTL_CLOCK_NEVER;
-        vp->started = vp->index == 0;
         for (unsigned vtl = 0; vtl < VTL_MAX_VTLS; vtl++)
                 vtl_synic_reset(&vp->vtl[vtl].synic);
         lapic_reset(&vp->lapic, vp->apic_id, vp->index == 0);
@@ -91,7 +113,11 @@ int vtl_partition_new(const struct vtl_config *config, struct vtl_partition **re
         if (!p)
                 return -ENOMEM;
         (void) pthread_mutex_init(&p->lock, NULL);
+        vtl_hold_init(p);
         p->config = *config;
+        /* KVM cannot read what is in a strict page. */
+        if (config->options.no_kernel_hypercalls || config->options.strict_execute_pages > 0)
+                p->config.kernel_hypercalls = false;
         p->n_vps = config->vps;
         p->n_regions = config->n_regions;
         p->phys_bits = config->phys_bits;
@@ -115,7 +141,7 @@ int vtl_partition_new(const struct vtl_config *config, struct vtl_partition **re
                 return r;
         }
 
-        p->epoch_100ns = monotonic_100ns();
+        p->epoch_100ns = vtl_host_time(p);
         r = vtl_clock_start(p);
         if (r < 0) {
                 vtl_partition_free(p);
@@ -130,7 +156,7 @@ int vtl_partition_new(const struct vtl_config *config, struct vtl_partition **re
                 vp->index = i;
                 vp->apic_id = p->apic_ids[i];
                 vp->ctl = vtl_control_vp(p->config.control, i);
-                reset_vp(vp);
+                vtl_vp_reset(vp);
         }
         *ret = p;
         return 0;
@@ -141,12 +167,26 @@ struct vtl_partition *vtl_partition_free(struct vtl_partition *p) {
                 return NULL;
         vtl_clock_stop(p);
         protect_map_free(p->protect);
+        protect_map_free(p->strict);
         for (unsigned vtl = 0; vtl < VTL_MAX_VTLS; vtl++)
                 free(p->overlays[vtl]);
         free(p->vps);
         free(p->regions);
         free(p->apic_ids);
+        vtl_hold_done(p);
         (void) pthread_mutex_destroy(&p->lock);
         free(p);
         return NULL;
+}
+
+int vtl_partition_lock_for(struct vtl_partition *p, uint32_t ns) {
+        struct timespec until;
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += ns;
+        if (until.tv_nsec >= 1000000000) {
+                until.tv_nsec -= 1000000000;
+                until.tv_sec++;
+        }
+        return pthread_mutex_clocklock(&p->lock, CLOCK_MONOTONIC, &until) == 0 ? 0 : -EBUSY;
 }

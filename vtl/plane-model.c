@@ -19,6 +19,9 @@ static const struct plane_msr reset_msrs[MODEL_MSRS] = {
         { 0x174, 0 },                  /* SYSENTER_CS */
         { 0x175, 0 },                  /* SYSENTER_ESP */
         { 0x176, 0 },                  /* SYSENTER_EIP */
+        { 0x17a, 0 },                  /* MCG_STATUS */
+        { 0x200, 0 },                  /* MTRR_PHYS_BASE0 */
+        { 0x2ff, 0xc06 },              /* MTRR_DEF_TYPE */
         { 0x277, 0x0007040600070406 }, /* PAT */
         { 0xc0000081, 0 },             /* STAR */
         { 0xc0000082, 0 },             /* LSTAR */
@@ -27,6 +30,8 @@ static const struct plane_msr reset_msrs[MODEL_MSRS] = {
         { 0xc0000102, 0 },             /* KERNEL_GS_BASE */
         { 0xc0000103, 0 },             /* TSC_AUX */
         { 0x1a0, 1 },                  /* MISC_ENABLE */
+        { HV_MSR_GUEST_OS_ID, 0 },     /* KVM's own: */
+        { HV_MSR_SINT0 + 2, HV_SINT_RESET },
 };
 
 /* ---- Making one ---- */
@@ -227,7 +232,7 @@ static void flush(struct model_vp *vp) {
 
 static bool exit_pends(uint32_t kind) {
         return kind == VTL_EXIT_HYPERCALL || kind == VTL_EXIT_RDMSR || kind == VTL_EXIT_WRMSR ||
-               kind == VTL_EXIT_MMIO;
+               kind == VTL_EXIT_MMIO || kind == VTL_EXIT_PORT;
 }
 
 void plane_model_exit(struct plane_model *m, unsigned vp_index, const struct vtl_exit *e,
@@ -310,18 +315,35 @@ static bool msr_legal(const struct plane_msr *m) {
         case 0xc0000083:
         case 0xc0000102:
                 return canonical(m->value);
+        case 0xc0000080:
+                return !(m->value & ~EFER_KNOWN);
         default:
                 return true;
         }
 }
 
+/* Two of them are among the system registers, too. As with KVM's kvm_run, whoever has a copy of
+ * those does not see the change. */
+static __u64 *msr_value(struct model_vcpu *c, uint64_t index) {
+        struct plane_msr *at = plane_model_msr(c, index);
+
+        if (index == 0xc0000080)
+                return &c->sregs.efer;
+        if (index == 0x1b)
+                return &c->sregs.apic_base;
+        return at ? (__u64 *) &at->value : NULL;
+}
+
 static int move_msrs(struct model_vcpu *c, struct plane_msr *list, size_t n, bool set) {
         for (size_t i = 0; i < n; i++) {
-                struct plane_msr *at = plane_model_msr(c, list[i].index);
+                __u64 *at = msr_value(c, list[i].index);
 
                 if (!at || (set && !msr_legal(&list[i])))
                         return -EINVAL;
-                *(set ? &at->value : &list[i].value) = set ? list[i].value : at->value;
+                if (set)
+                        *at = list[i].value;
+                else
+                        list[i].value = *at;
         }
         return 0;
 }
@@ -558,44 +580,45 @@ static int protect_range(struct plane_model *m, unsigned plane, const struct pla
         return 0;
 }
 
-/* A range that splits the view into too many mappings changes nothing; those before it stay
- * changed. */
-static int protect_within(struct plane_model *m, unsigned plane, const struct plane_range *range) {
-        uint8_t *old;
-        int r;
+/* All of them or none, as the contract has it. */
+static int protect_within(struct plane_model *m, unsigned plane, const struct plane_range *ranges,
+                          size_t n) {
+        _cleanup_free_ uint8_t *old = NULL;
+        uint64_t pages = 0, at = 0;
+        int r = 0;
 
-        if (m->mappings_max == 0)
-                return protect_range(m, plane, range);
-        old = calloc(MAX(range->count, 1u), 1);
+        for (size_t i = 0; i < n; i++)
+                pages += ranges[i].count;
+        old = calloc(MAX(pages, (uint64_t) 1), 1);
         if (!old)
                 return -ENOMEM;
-        for (uint64_t i = 0; i < range->count; i++)
-                old[i] = (uint8_t) plane_model_rights(m, plane, range->gpn + i);
-        r = protect_range(m, plane, range);
-        if (r == 0 && plane_model_mappings(m, plane) > m->mappings_max) {
-                for (uint64_t i = 0; i < range->count; i++)
-                        find_page(m, plane, range->gpn + i)->access = old[i];
-                r = -ENOMEM;
-        }
-        free(old);
-        return r;
+        for (size_t i = 0; i < n; i++)
+                for (uint64_t k = 0; k < ranges[i].count; k++)
+                        old[at++] = (uint8_t) plane_model_rights(m, plane, ranges[i].gpn + k);
+        for (size_t i = 0; i < n && r == 0; i++)
+                r = protect_range(m, plane, &ranges[i]);
+        if (r < 0 || plane_model_mappings(m, plane) <= m->mappings_max)
+                return r;
+        for (size_t i = n; i-- > 0;)
+                for (uint64_t k = ranges[i].count; k-- > 0;)
+                        find_page(m, plane, ranges[i].gpn + k)->access = old[--at];
+        return -ENOMEM;
 }
 
 static int op_protect(void *ctx, unsigned vp, unsigned plane, const struct plane_range *ranges,
                       size_t n) {
         struct plane_model *m = ctx;
+        int r = 0;
 
         if (fails(m, MODEL_PROTECT))
                 return m->fail_with;
         if (plane >= PLANE_MAX)
                 return -EINVAL;
-        for (size_t i = 0; i < n; i++) {
-                int r = protect_within(m, plane, &ranges[i]);
-
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+        if (m->mappings_max > 0)
+                return protect_within(m, plane, ranges, n);
+        for (size_t i = 0; i < n && r == 0; i++)
+                r = protect_range(m, plane, &ranges[i]);
+        return r;
 }
 
 static int op_overlay(void *ctx, unsigned vp, unsigned plane, uint64_t gpn, uint32_t page,
@@ -614,6 +637,17 @@ static int op_overlay(void *ctx, unsigned vp, unsigned plane, uint64_t gpn, uint
         return 0;
 }
 
+/* What a vCPU may still remember of page tables is nothing the model knows. */
+static int op_flush(void *ctx, unsigned vp, unsigned plane, uint64_t gpn) {
+        struct plane_model *m = ctx;
+
+        if (fails(m, MODEL_FLUSH))
+                return m->fail_with;
+        if (m->no_flush)
+                return -EOPNOTSUPP;
+        return plane < PLANE_MAX && find_page(m, plane, gpn) ? 0 : -EINVAL;
+}
+
 static int op_kick(void *ctx, unsigned target) {
         struct plane_model *m = ctx;
         struct model_vp *vp = get_vp(m, target);
@@ -627,6 +661,62 @@ static int op_kick(void *ctx, unsigned target) {
         return 0;
 }
 
+static int op_filter_msrs(void *ctx, unsigned vp, const struct plane_msr_filter *f) {
+        struct plane_model *m = ctx;
+
+        if (fails(m, MODEL_FILTER))
+                return m->fail_with;
+        m->msr_filter = *f;
+        return 0;
+}
+
+static int op_filter_ports(void *ctx, unsigned vp, const struct plane_port_filter *f) {
+        struct plane_model *m = ctx;
+
+        if (fails(m, MODEL_FILTER))
+                return m->fail_with;
+        m->port_filter = *f;
+        return 0;
+}
+
+static int op_state_put(void *ctx, unsigned vp, const void *buf, size_t len) {
+        struct plane_model *m = ctx;
+
+        if (fails(m, MODEL_STATE))
+                return m->fail_with;
+        if (!m->saved || len > PLANE_STATE_PIECE)
+                return -EMSGSIZE;
+        blob_put(m->saved, buf, len);
+        return m->saved->error;
+}
+
+static int op_state_get(void *ctx, unsigned vp, void *buf, size_t len) {
+        struct plane_model *m = ctx;
+
+        if (fails(m, MODEL_STATE))
+                return m->fail_with;
+        if (!m->loading || len > m->loading_left || len > PLANE_STATE_PIECE)
+                return -EMSGSIZE;
+        memcpy(buf, m->loading, len);
+        m->loading += len;
+        m->loading_left -= len;
+        return 0;
+}
+
+/* The other VP's registers to and from its control page, where get() and set() look for them. */
+static void op_borrow(void *ctx, unsigned vp) {
+        struct plane_model *m = ctx;
+
+        if (!m->vps[vp].plane[m->vps[vp].active].pending)
+                publish(&m->vps[vp]);
+}
+
+static void op_give_back(void *ctx, unsigned vp) {
+        struct plane_model *m = ctx;
+
+        flush(&m->vps[vp]);
+}
+
 const struct plane_ops plane_model_ops = {
         .get = op_get,
         .set = op_set,
@@ -637,5 +727,12 @@ const struct plane_ops plane_model_ops = {
         .inject = op_inject,
         .protect = op_protect,
         .overlay = op_overlay,
+        .flush = op_flush,
+        .filter_msrs = op_filter_msrs,
+        .filter_ports = op_filter_ports,
+        .state_put = op_state_put,
+        .state_get = op_state_get,
+        .borrow = op_borrow,
+        .give_back = op_give_back,
         .kick = op_kick,
 };

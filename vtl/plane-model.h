@@ -15,10 +15,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "util/blob.h"
 #include "vtl/control.h"
 #include "vtl/plane.h"
 
-#define MODEL_MSRS 12
+#define MODEL_MSRS 17
 #define MODEL_INJECTIONS 16
 #define MODEL_REGIONS_MAX 4
 
@@ -87,6 +88,9 @@ enum model_op {
         MODEL_INJECT,
         MODEL_PROTECT,
         MODEL_OVERLAY,
+        MODEL_FLUSH,
+        MODEL_FILTER,
+        MODEL_STATE,
         MODEL_KICK,
         _MODEL_OP_MAX,
 };
@@ -98,7 +102,13 @@ struct plane_model {
         unsigned n_vps;
         uint8_t *overlay; /* the overlay memory */
         unsigned phys_bits;
-        size_t mappings_max; /* mappings a view may have, 0: no limit */
+        struct plane_msr_filter msr_filter;
+        struct plane_port_filter port_filter;
+        bool no_flush;          /* flush() is not supported */
+        size_t mappings_max;    /* mappings a view may have, 0: no limit */
+        struct blob *saved;     /* what is saved goes there */
+        const uint8_t *loading; /* what is loaded comes from there */
+        size_t loading_left;
 
         /* What happened. */
         unsigned ops[_MODEL_OP_MAX];

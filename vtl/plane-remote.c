@@ -104,6 +104,58 @@ static int remote_overlay(void *ctx, unsigned vp, unsigned plane, uint64_t gpn, 
         return call(ctx, vp);
 }
 
+static int remote_flush(void *ctx, unsigned vp, unsigned plane, uint64_t gpn) {
+        begin(ctx, vp, VTL_OP_FLUSH, plane)->gpn = gpn;
+        return call(ctx, vp);
+}
+
+static int filter(struct plane_remote *p, unsigned vp, enum vtl_op_code code, const void *bitmaps,
+                  size_t size) {
+        struct vtl_op *op = begin(p, vp, code, 0);
+
+        op->len = (uint32_t) size;
+        memcpy(op->data, bitmaps, size);
+        return call(p, vp);
+}
+
+static int remote_filter_msrs(void *ctx, unsigned vp, const struct plane_msr_filter *f) {
+        return filter(ctx, vp, VTL_OP_FILTER_MSRS, f, sizeof(*f));
+}
+
+static int remote_filter_ports(void *ctx, unsigned vp, const struct plane_port_filter *f) {
+        return filter(ctx, vp, VTL_OP_FILTER_PORTS, f, sizeof(*f));
+}
+
+_Static_assert(sizeof(struct plane_msr_filter) <= VTL_OP_DATA_MAX &&
+                       sizeof(struct plane_port_filter) <= VTL_OP_DATA_MAX,
+               "filters fit an operation");
+
+static int remote_state_put(void *ctx, unsigned vp, const void *buf, size_t len) {
+        struct plane_remote *p = ctx;
+        struct vtl_op *op = begin(p, vp, VTL_OP_STATE_PUT, 0);
+
+        if (len > sizeof(op->data))
+                return -E2BIG;
+        op->len = (uint32_t) len;
+        memcpy(op->data, buf, len);
+        return call(p, vp);
+}
+
+static int remote_state_get(void *ctx, unsigned vp, void *buf, size_t len) {
+        struct plane_remote *p = ctx;
+        struct vtl_op *op = begin(p, vp, VTL_OP_STATE_GET, 0);
+        int r;
+
+        if (len > sizeof(op->data))
+                return -E2BIG;
+        op->len = (uint32_t) len;
+        r = call(p, vp);
+        if (r == 0)
+                memcpy(buf, op->data, len);
+        return r;
+}
+_Static_assert(PLANE_STATE_PIECE <= VTL_OP_DATA_MAX, "a piece fits an operation");
+
 static int remote_kick(void *ctx, unsigned target) {
         struct plane_remote *p = ctx;
 
@@ -127,6 +179,11 @@ const struct plane_ops plane_remote_ops = {
         .inject = remote_inject,
         .protect = remote_protect,
         .overlay = remote_overlay,
+        .flush = remote_flush,
+        .filter_msrs = remote_filter_msrs,
+        .filter_ports = remote_filter_ports,
+        .state_put = remote_state_put,
+        .state_get = remote_state_get,
         .kick = remote_kick,
 };
 
@@ -168,6 +225,23 @@ int plane_remote_serve(const struct plane_ops *ops, void *ctx, unsigned vp, stru
                              : -EINVAL;
         case VTL_OP_OVERLAY:
                 return ops->overlay(ctx, vp, plane, gpn, arg, access);
+        case VTL_OP_FLUSH:
+                return ops->flush(ctx, vp, plane, gpn);
+        case VTL_OP_FILTER_MSRS:
+                return len == sizeof(struct plane_msr_filter)
+                             ? ops->filter_msrs(ctx, vp, (void *) data)
+                             : -EINVAL;
+        case VTL_OP_FILTER_PORTS:
+                return len == sizeof(struct plane_port_filter)
+                             ? ops->filter_ports(ctx, vp, (void *) data)
+                             : -EINVAL;
+        case VTL_OP_STATE_PUT:
+                return ops->state_put(ctx, vp, data, len);
+        case VTL_OP_STATE_GET:
+                r = ops->state_get(ctx, vp, data, len);
+                if (r == 0)
+                        memcpy(op->data, data, len);
+                return r;
         case _VTL_OP_MAX:
                 break;
         }

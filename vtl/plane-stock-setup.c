@@ -2,6 +2,7 @@
 
 /* Making the higher plane: views, slots, MSR filters, vCPUs. */
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -12,7 +13,12 @@
 
 #define HV_MSR_COUNT (HV_MSR_LAST - HV_MSR_FIRST + 1u)
 #define MSR_APIC_BASE 0x1b
+#define MSR_MCG_STATUS 0x17a
+#define MSR_MTRR_VARIABLE 0x200
+#define MSR_MTRR_FIXED 0x250
+#define MSR_MTRR_DEF_TYPE 0x2ff
 #define MSR_TSC_DEADLINE 0x6e0
+#define MAP_COUNT_DEFAULT 65530 /* of vm.max_map_count */
 
 static int fail(struct plane_stock *s, const char *what, int error) {
         s->failed = what;
@@ -32,6 +38,47 @@ static int make_views(struct plane_stock *s, struct stock_region *r) {
                 (void) madvise(m, r->size, MADV_DONTDUMP);
                 (void) madvise(m, r->size, MADV_DONTFORK);
         }
+        return 0;
+}
+
+static size_t read_number(const char *path, size_t otherwise) {
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+        char text[32] = "";
+
+        return fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 ? strtoul(text, NULL, 10)
+                                                               : otherwise;
+}
+
+size_t plane_stock_process_mappings(void) {
+        _cleanup_close_ int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+        char text[16384];
+        size_t lines = 0;
+        ssize_t n;
+
+        while (fd >= 0 && (n = read(fd, text, sizeof(text))) > 0)
+                for (ssize_t i = 0; i < n; i++)
+                        lines += text[i] == '\n';
+        return lines;
+}
+
+static int count_mappings(struct plane_stock *s) {
+        struct protect_region regions[STOCK_REGIONS_MAX];
+        size_t n = 0;
+
+        for (size_t i = 0; i < s->n_regions; i++)
+                if (s->regions[i].fd >= 0)
+                        regions[n++] =
+                                (struct protect_region){ s->regions[i].gpa >> HV_PAGE_SHIFT,
+                                                         s->regions[i].size >> HV_PAGE_SHIFT };
+        for (unsigned plane = 0; plane < PLANE_MAX; plane++) {
+                int r = mappings_new(&s->mappings[plane], regions, n);
+
+                if (r < 0)
+                        return fail(s, "counting the mappings of guest RAM", r);
+        }
+        s->max_map_count = read_number("/proc/sys/vm/max_map_count", MAP_COUNT_DEFAULT);
+        s->other_mappings = plane_stock_process_mappings();
+        plane_stock_publish_mappings(s);
         return 0;
 }
 
@@ -73,41 +120,108 @@ static int add_slots(struct plane_stock *s, const struct stock_region *r, uint32
         return e < 0 ? fail(s, "giving memory to the higher plane", e) : 0;
 }
 
-/* Hyper-V's MSRs come out to us. EOI, ICR and TPR of VTL0 stay KVM's where it knows them. */
+static void add_range(struct kvm_msr_filter *f, size_t *n, uint32_t flags, uint32_t base,
+                      uint32_t count, uint8_t *allowed) {
+        f->ranges[(*n)++] = (struct kvm_msr_filter_range){
+                .flags = flags, .nmsrs = count, .base = base, .bitmap = allowed
+        };
+}
+
+/* KVM's bitmaps say what is allowed, ours what comes out. */
+struct allowed_msrs {
+        uint8_t hv[HV_MSR_COUNT / 8];
+        struct plane_msr_filter rest;
+};
+
+static void invert(uint8_t *out, const uint8_t *in, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                out[i] = (uint8_t) ~in[i];
+}
+
+static bool any(const uint8_t *bitmap, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                if (bitmap[i])
+                        return true;
+        return false;
+}
+
+static void add_intercepts(struct kvm_msr_filter *f, size_t *n, struct allowed_msrs *allowed,
+                           const struct plane_msr_filter *wanted) {
+        static const uint32_t bases[PLANE_MSR_WINDOWS] = PLANE_MSR_WINDOW_BASES;
+
+        for (unsigned i = 0; i < PLANE_MSR_WINDOWS; i++) {
+                const struct {
+                        uint32_t flag;
+                        const uint8_t *wanted;
+                        uint8_t *allowed;
+                } kinds[] = {
+                        { KVM_MSR_FILTER_READ, wanted->read[i], allowed->rest.read[i] },
+                        { KVM_MSR_FILTER_WRITE, wanted->write[i], allowed->rest.write[i] },
+                };
+
+                for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
+                        if (!any(kinds[k].wanted, sizeof(wanted->read[i])))
+                                continue;
+                        invert(kinds[k].allowed, kinds[k].wanted, sizeof(wanted->read[i]));
+                        add_range(f, n, kinds[k].flag, bases[i], PLANE_MSR_WINDOW_SIZE,
+                                  kinds[k].allowed);
+                }
+        }
+}
+
+/* EOI, ICR and TPR of VTL0 stay KVM's where it knows them. VTL1's APIC is the engine's, and so is
+ * what KVM has of it without an APIC; MTRRs and MCG_STATUS are shared, and VTL0's vCPU has them. */
+int plane_stock_filter_msrs(struct plane_stock *s, unsigned plane) {
+        static const struct {
+                uint32_t first, count;
+        } engine_msrs[] = {
+                { MSR_APIC_BASE, 1 },   { MSR_MCG_STATUS, 1 },    { MSR_MTRR_VARIABLE, 16 },
+                { MSR_MTRR_FIXED, 32 }, { MSR_MTRR_DEF_TYPE, 1 }, { MSR_TSC_DEADLINE, 1 },
+        };
+        static uint8_t nothing[32 / 8];
+        _cleanup_free_ struct allowed_msrs *allowed = calloc(1, sizeof(*allowed));
+        struct kvm_msr_filter filter = { .flags = KVM_MSR_FILTER_DEFAULT_ALLOW };
+        const uint32_t both = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE;
+        size_t n = 0;
+
+        if (!allowed)
+                return -ENOMEM;
+        if (plane == 0 && s->kernel_apic_msrs)
+                for (unsigned m = HV_MSR_EOI - HV_MSR_FIRST; m <= HV_MSR_TPR - HV_MSR_FIRST; m++)
+                        plane_bit_set(allowed->hv, m, true);
+        add_range(&filter, &n, both, HV_MSR_FIRST, HV_MSR_COUNT, allowed->hv);
+        if (plane == 0)
+                add_intercepts(&filter, &n, allowed, &s->msr_filter);
+        for (size_t i = 0; plane > 0 && i < ARRAY_SIZE(engine_msrs); i++)
+                add_range(&filter, &n, both, engine_msrs[i].first, engine_msrs[i].count, nothing);
+        return ioctl(s->vm_fd[plane], KVM_X86_SET_MSR_FILTER, &filter) < 0 ? -errno : 0;
+}
+
 static int filter_msrs(struct plane_stock *s, unsigned plane) {
-        static const uint32_t apic_msrs[] = { MSR_APIC_BASE, MSR_TSC_DEADLINE };
-        static uint8_t nothing[HV_MSR_COUNT / 8];
-        uint8_t hv[HV_MSR_COUNT / 8] = { 0 };
         struct kvm_enable_cap cap = {
                 .cap = KVM_CAP_X86_USER_SPACE_MSR,
                 .args = { plane == 0 ? KVM_MSR_EXIT_REASON_FILTER
                                      : KVM_MSR_EXIT_REASON_FILTER | KVM_MSR_EXIT_REASON_INVAL |
                                                KVM_MSR_EXIT_REASON_UNKNOWN },
         };
-        struct kvm_msr_filter filter = {
-                .flags = KVM_MSR_FILTER_DEFAULT_ALLOW,
-                .ranges = { { .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
-                              .nmsrs = HV_MSR_COUNT,
-                              .base = HV_MSR_FIRST,
-                              .bitmap = hv } },
-        };
+        int r;
 
-        if (plane == 0 && s->kernel_apic_msrs)
-                for (unsigned m = HV_MSR_EOI - HV_MSR_FIRST; m <= HV_MSR_TPR - HV_MSR_FIRST; m++)
-                        hv[m / 8] |= (uint8_t) (1u << m % 8);
-        /* VTL1's APIC is the engine's, so is what KVM has of it without an APIC. */
-        for (size_t i = 0; plane > 0 && i < ARRAY_SIZE(apic_msrs); i++)
-                filter.ranges[1 + i] = (struct kvm_msr_filter_range){
-                        .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
-                        .nmsrs = 1,
-                        .base = apic_msrs[i],
-                        .bitmap = nothing,
-                };
         if (ioctl(s->vm_fd[plane], KVM_ENABLE_CAP, &cap) < 0)
                 return fail(s, "KVM_CAP_X86_USER_SPACE_MSR", -errno);
-        if (ioctl(s->vm_fd[plane], KVM_X86_SET_MSR_FILTER, &filter) < 0)
-                return fail(s, "KVM_X86_SET_MSR_FILTER", -errno);
-        return 0;
+        r = plane_stock_filter_msrs(s, plane);
+        return r < 0 ? fail(s, "KVM_X86_SET_MSR_FILTER", r) : 0;
+}
+
+/* KVM's hypercalls name VPs by its own index, which has to be ours. Where that cannot be none goes
+ * to KVM. */
+static void set_vp_index(struct plane_stock *s, struct stock_vp *vp) {
+        struct {
+                struct kvm_msrs h;
+                struct kvm_msr_entry e;
+        } m = { .h.nmsrs = 1, .e = { .index = HV_MSR_VP_INDEX, .data = (uint64_t) (vp - s->vps) } };
+
+        if (ioctl(vp->plane[0].fd, KVM_SET_MSRS, &m) != 1)
+                s->kernel_hypercalls = false;
 }
 
 static int make_vcpu(struct plane_stock *s, struct stock_vp *vp, struct kvm_cpuid2 *cpuid) {
@@ -116,6 +230,8 @@ static int make_vcpu(struct plane_stock *s, struct stock_vp *vp, struct kvm_cpui
 
         if (ioctl(vp->plane[0].fd, KVM_SET_CPUID2, cpuid) < 0)
                 return fail(s, "KVM_SET_CPUID2 on the VMM's vCPU", -errno);
+        if (s->kernel_hypercalls)
+                set_vp_index(s, vp);
         c->fd = ioctl(s->vm_fd[1], KVM_CREATE_VCPU, vp->id);
         if (c->fd < 0)
                 return fail(s, "KVM_CREATE_VCPU for the higher plane", -errno);
@@ -158,6 +274,19 @@ static int check_capabilities(struct plane_stock *s) {
         return 0;
 }
 
+static bool module_flag(const char *path) {
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+        char c = 'N';
+
+        return fd >= 0 && read(fd, &c, 1) == 1 && (c == 'Y' || c == '1');
+}
+
+/* Nested paging; where KVM does not say, shadow paging is assumed. */
+static bool uses_tdp(void) {
+        return module_flag("/sys/module/kvm_amd/parameters/npt") ||
+               module_flag("/sys/module/kvm_intel/parameters/ept");
+}
+
 int plane_stock_start(struct plane_stock *s, struct kvm_cpuid2 *const *cpuid) {
         uint32_t slot = 0;
         int r;
@@ -167,11 +296,17 @@ int plane_stock_start(struct plane_stock *s, struct kvm_cpuid2 *const *cpuid) {
                 return r;
         s->has_debugregs = ioctl(s->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_DEBUGREGS) > 0;
         s->has_xcrs = ioctl(s->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_XCRS) > 0;
+        s->tdp = uses_tdp();
         s->kernel_apic_msrs = ioctl(s->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_HYPERV) > 0;
+        s->kernel_synic = ioctl(s->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_HYPERV_SYNIC2) > 0;
+        s->kernel_hypercalls = s->kernel_apic_msrs;
         r = ioctl(s->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
         if (r <= 0)
                 return fail(s, "KVM_GET_VCPU_MMAP_SIZE", r < 0 ? -errno : -EINVAL);
         s->run_size = (size_t) r;
+        r = count_mappings(s);
+        if (r < 0)
+                return r;
         s->vm_fd[1] = ioctl(s->kvm_fd, KVM_CREATE_VM, 0);
         if (s->vm_fd[1] < 0)
                 return fail(s, "KVM_CREATE_VM for the higher plane", -errno);
@@ -216,6 +351,9 @@ void plane_stock_stop(struct plane_stock *s) {
                 vp->fpu = vp->fpu_now = NULL;
         }
         s->vm_fd[1] = safe_close(s->vm_fd[1]);
+        free(atomic_exchange(&s->port_filter, NULL));
+        for (unsigned plane = 0; plane < PLANE_MAX; plane++)
+                s->mappings[plane] = mappings_free(s->mappings[plane]);
         for (size_t i = 0; i < s->n_regions; i++) {
                 struct stock_region *r = &s->regions[i];
 

@@ -9,26 +9,15 @@
 
 #include "util/util.h"
 #include "vtl/hvdef.h"
-#include "vtl/plane-stock.h"
+#include "vtl/plane-stock-internal.h"
 
 #define MSI_NMI 0x400u
-#define UNWIND_MAX 64 /* exits that one emulated instruction may still make */
-
-static int vcpu_ioctl(struct stock_vp *vp, unsigned plane, unsigned long request, void *arg) {
-        vp->ctl->stats.vcpu_ioctls++;
-        return ioctl(vp->plane[plane].fd, request, arg) < 0 ? -errno : 0;
-}
-
-static struct kvm_regs *sync_regs(struct stock_vp *vp, unsigned plane) {
-        return &vp->plane[plane].run->s.regs.regs;
-}
-static struct kvm_sregs *sync_sregs(struct stock_vp *vp, unsigned plane) {
-        return &vp->plane[plane].run->s.regs.sregs;
-}
+#define STATE_MAX ((size_t) 128 << 20) /* more than any engine saves */
+#define UNWIND_MAX 64                  /* exits that one emulated instruction may still make */
 
 void plane_stock_publish(struct stock_vp *vp) {
-        vp->ctl->regs = *sync_regs(vp, vp->active);
-        vp->ctl->sregs = *sync_sregs(vp, vp->active);
+        vp->ctl->regs = *stock_regs(vp, vp->active);
+        vp->ctl->sregs = *stock_sregs(vp, vp->active);
         vp->ctl->regs_dirty = 0;
 }
 
@@ -73,7 +62,7 @@ int plane_stock_enter(struct plane_stock *s, struct stock_vp *vp, bool immediate
 
         if (immediate)
                 run->immediate_exit = 1;
-        r = vcpu_ioctl(vp, vp->active, KVM_RUN, NULL);
+        r = stock_vcpu_ioctl(vp, vp->active, KVM_RUN, NULL);
         if (immediate)
                 run->immediate_exit = before;
         c->pending = exit_pends(run, r);
@@ -89,7 +78,7 @@ static int complete(struct stock_vp *vp, unsigned plane) {
                 plane_stock_flush(vp);
         if (c->pending) {
                 c->run->immediate_exit = 1;
-                r = vcpu_ioctl(vp, plane, KVM_RUN, NULL);
+                r = stock_vcpu_ioctl(vp, plane, KVM_RUN, NULL);
                 c->run->immediate_exit = before;
                 /* What is left pending here is an `out` of the hypercall page: it makes no further
                  * exit. */
@@ -116,15 +105,15 @@ static int look(struct stock_vp *vp) {
         struct kvm_mp_state state = { .mp_state = KVM_MP_STATE_HALTED };
         int r;
 
-        r = vcpu_ioctl(vp, 0, KVM_SET_MP_STATE, &state);
+        r = stock_vcpu_ioctl(vp, 0, KVM_SET_MP_STATE, &state);
         if (r < 0)
                 return r;
         if (syscall(SYS_tgkill, getpid(), (pid_t) syscall(SYS_gettid), vp->signal) < 0)
                 return -errno;
-        r = vcpu_ioctl(vp, 0, KVM_RUN, NULL);
+        r = stock_vcpu_ioctl(vp, 0, KVM_RUN, NULL);
         if (r != -EINTR)
                 return r < 0 ? r : -EIO;
-        r = vcpu_ioctl(vp, 0, KVM_GET_MP_STATE, &state);
+        r = stock_vcpu_ioctl(vp, 0, KVM_GET_MP_STATE, &state);
         return r < 0 ? r : state.mp_state == KVM_MP_STATE_RUNNABLE;
 }
 
@@ -140,7 +129,7 @@ static int op_probe(void *ctx, unsigned vp_index) {
                 return -EINVAL;
         r = complete(vp, 0);
         if (r == 0)
-                r = vcpu_ioctl(vp, 0, KVM_GET_MP_STATE, &before);
+                r = stock_vcpu_ioctl(vp, 0, KVM_GET_MP_STATE, &before);
         if (r < 0)
                 return r;
         if (before.mp_state != KVM_MP_STATE_RUNNABLE && before.mp_state != KVM_MP_STATE_HALTED)
@@ -149,7 +138,7 @@ static int op_probe(void *ctx, unsigned vp_index) {
         r = look(vp);
         if (r == 0)
                 r = look(vp);
-        e = vcpu_ioctl(vp, 0, KVM_SET_MP_STATE, &before);
+        e = stock_vcpu_ioctl(vp, 0, KVM_SET_MP_STATE, &before);
         (void) sigemptyset(&set);
         (void) sigaddset(&set, vp->signal);
         while (sigtimedwait(&set, NULL, &now) > 0)
@@ -158,6 +147,19 @@ static int op_probe(void *ctx, unsigned vp_index) {
         if (atomic_load(&vp->ctl->kicked))
                 (void) syscall(SYS_tgkill, getpid(), (pid_t) syscall(SYS_gettid), vp->signal);
         return e < 0 ? e : r;
+}
+
+/* What the instruction would have raised in the end, a page fault of its second operand: it has not
+ * been executed. */
+static int forget_exception(struct stock_vp *vp, unsigned plane) {
+        struct kvm_vcpu_events e;
+        int r = stock_vcpu_ioctl(vp, plane, KVM_GET_VCPU_EVENTS, &e);
+
+        if (r < 0 || (!e.exception.injected && !e.exception.pending))
+                return r;
+        e.flags = 0; /* no NMI that came meanwhile is written over */
+        e.exception.injected = e.exception.pending = 0;
+        return stock_vcpu_ioctl(vp, plane, KVM_SET_VCPU_EVENTS, &e);
 }
 
 static int op_unwind(void *ctx, unsigned vp_index, unsigned plane) {
@@ -172,7 +174,7 @@ static int op_unwind(void *ctx, unsigned vp_index, unsigned plane) {
 
         if (!fpu)
                 return -ENOMEM;
-        r = vcpu_ioctl(vp, plane, KVM_GET_XSAVE, fpu);
+        r = stock_vcpu_ioctl(vp, plane, KVM_GET_XSAVE, fpu);
         if (r < 0)
                 return r;
         for (unsigned i = 0; i < UNWIND_MAX && c->pending; i++) {
@@ -181,8 +183,11 @@ static int op_unwind(void *ctx, unsigned vp_index, unsigned plane) {
                 else if (run->exit_reason == KVM_EXIT_IO && run->io.direction == KVM_EXIT_IO_IN)
                         memset((uint8_t *) run + run->io.data_offset, 0,
                                (size_t) run->io.size * run->io.count);
+                else if (run->exit_reason == KVM_EXIT_X86_RDMSR ||
+                         run->exit_reason == KVM_EXIT_X86_WRMSR)
+                        run->msr.error = 0; /* KVM does nothing more about it */
                 run->immediate_exit = 1;
-                r = vcpu_ioctl(vp, plane, KVM_RUN, NULL);
+                r = stock_vcpu_ioctl(vp, plane, KVM_RUN, NULL);
                 run->immediate_exit = 0;
                 c->pending = exit_pends(run, r);
         }
@@ -190,10 +195,12 @@ static int op_unwind(void *ctx, unsigned vp_index, unsigned plane) {
                 return -EIO;
         if (r < 0 && r != -EINTR)
                 return r;
-        r = vcpu_ioctl(vp, plane, KVM_SET_XSAVE, fpu);
+        r = forget_exception(vp, plane);
+        if (r == 0)
+                r = stock_vcpu_ioctl(vp, plane, KVM_SET_XSAVE, fpu);
         if (r < 0)
                 return r;
-        r = vcpu_ioctl(vp, plane, KVM_SET_SREGS, &sregs);
+        r = stock_vcpu_ioctl(vp, plane, KVM_SET_SREGS, &sregs);
         if (r < 0)
                 return r;
         run->s.regs.sregs = sregs;
@@ -201,6 +208,22 @@ static int op_unwind(void *ctx, unsigned vp_index, unsigned plane) {
         run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
         if (plane == vp->active)
                 plane_stock_publish(vp);
+        return 0;
+}
+
+/* KVM's SINTs exist once its SynIC does. */
+static int turn_synic_on(struct stock_vp *vp, const struct plane_msr *m, size_t n) {
+        struct kvm_enable_cap cap = { .cap = KVM_CAP_HYPERV_SYNIC2 };
+        int r;
+
+        for (size_t i = 0; i < n && !vp->synic_on; i++) {
+                if (m[i].index < HV_MSR_SINT0 || m[i].index > HV_MSR_SINT15)
+                        continue;
+                r = stock_vcpu_ioctl(vp, 0, KVM_ENABLE_CAP, &cap);
+                if (r < 0)
+                        return r;
+                vp->synic_on = true;
+        }
         return 0;
 }
 
@@ -214,6 +237,9 @@ static int msrs(struct stock_vp *vp, unsigned plane, unsigned long request, stru
 
         if (n > ARRAY_SIZE(k.e))
                 return -E2BIG;
+        r = plane == 0 ? turn_synic_on(vp, m, n) : 0;
+        if (r < 0)
+                return r;
         for (size_t i = 0; i < n; i++)
                 k.e[i] = (struct kvm_msr_entry){ .index = (uint32_t) m[i].index,
                                                  .data = m[i].value };
@@ -257,15 +283,15 @@ static int op_get(void *ctx, unsigned vp_index, unsigned plane, enum plane_class
                 return -EINVAL;
         switch (cls) {
         case PLANE_REGS:
-                memcpy(buf, plane == vp->active ? &vp->ctl->regs : sync_regs(vp, plane), len);
+                memcpy(buf, plane == vp->active ? &vp->ctl->regs : stock_regs(vp, plane), len);
                 return 0;
         case PLANE_SREGS:
-                memcpy(buf, plane == vp->active ? &vp->ctl->sregs : sync_sregs(vp, plane), len);
+                memcpy(buf, plane == vp->active ? &vp->ctl->sregs : stock_sregs(vp, plane), len);
                 return 0;
         case PLANE_MSRS:
                 return msrs(vp, plane, KVM_GET_MSRS, buf, len / sizeof(struct plane_msr));
         default:
-                return vcpu_ioctl(vp, plane, requests[cls], buf);
+                return stock_vcpu_ioctl(vp, plane, requests[cls], buf);
         }
 }
 
@@ -274,7 +300,7 @@ static int set_regs(struct stock_vp *vp, unsigned plane, const void *buf) {
                 memcpy(&vp->ctl->regs, buf, sizeof(vp->ctl->regs));
                 vp->ctl->regs_dirty |= KVM_SYNC_X86_REGS;
         } else {
-                memcpy(sync_regs(vp, plane), buf, sizeof(struct kvm_regs));
+                memcpy(stock_regs(vp, plane), buf, sizeof(struct kvm_regs));
                 vp->plane[plane].run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
         }
         return 0;
@@ -286,12 +312,12 @@ static int set_sregs(struct stock_vp *vp, unsigned plane, const void *buf) {
         int r;
 
         memcpy(&sregs, buf, sizeof(sregs));
-        r = vcpu_ioctl(vp, plane, KVM_SET_SREGS, &sregs);
+        r = stock_vcpu_ioctl(vp, plane, KVM_SET_SREGS, &sregs);
         if (r < 0)
                 return r;
         if (plane == vp->active)
                 vp->ctl->sregs = sregs;
-        *sync_sregs(vp, plane) = sregs;
+        *stock_sregs(vp, plane) = sregs;
         if (plane > 0)
                 vp->plane[plane].run->cr8 = sregs.cr8;
         return 0;
@@ -325,162 +351,8 @@ static int op_set(void *ctx, unsigned vp_index, unsigned plane, enum plane_class
                         vp->fpu_known = false;
                 __attribute__((fallthrough));
         default:
-                return vcpu_ioctl(vp, plane, requests[cls], (void *) buf);
+                return stock_vcpu_ioctl(vp, plane, requests[cls], (void *) buf);
         }
-}
-
-/* x87, SSE, AVX and the rest of XSAVE's user state: set only when it changed since the target last
- * held it. */
-static int move_fpu(struct stock_vp *vp, unsigned from, unsigned to) {
-        struct kvm_xsave *held;
-        int r;
-
-        r = vcpu_ioctl(vp, from, KVM_GET_XSAVE, vp->fpu_now);
-        if (r < 0)
-                return r;
-        if (vp->fpu_known && memcmp(vp->fpu_now, vp->fpu, sizeof(*vp->fpu)) == 0)
-                return 0;
-        r = vcpu_ioctl(vp, to, KVM_SET_XSAVE, vp->fpu_now);
-        if (r < 0)
-                return r;
-        held = vp->fpu;
-        vp->fpu = vp->fpu_now;
-        vp->fpu_now = held;
-        vp->fpu_known = true;
-        return 0;
-}
-
-static uint64_t xcr0_of(const struct kvm_xcrs *x) {
-        for (uint32_t i = 0; i < MIN(x->nr_xcrs, (uint32_t) ARRAY_SIZE(x->xcrs)); i++)
-                if (x->xcrs[i].xcr == 0)
-                        return x->xcrs[i].value;
-        return 0;
-}
-
-/*
- * DR0-3 and XCR0: nothing reveals a change of them, so they are looked at on every switch that is
- * not the hot path's. Only what @from changed since it was last looked at crosses: what it merely
- * still holds may be older than what the other plane has written since, when the hot path brought
- * the VP here.
- */
-static int move_debug_registers(struct stock_vp *vp, unsigned from, unsigned to) {
-        struct kvm_debugregs a, b;
-        int r;
-
-        r = vcpu_ioctl(vp, from, KVM_GET_DEBUGREGS, &a);
-        if (r < 0 || memcmp(a.db, vp->seen_dr[from], sizeof(a.db)) == 0)
-                return r;
-        r = vcpu_ioctl(vp, to, KVM_GET_DEBUGREGS, &b);
-        if (r < 0)
-                return r;
-        memcpy(b.db, a.db, sizeof(b.db));
-        r = vcpu_ioctl(vp, to, KVM_SET_DEBUGREGS, &b);
-        if (r < 0)
-                return r;
-        memcpy(vp->seen_dr[from], a.db, sizeof(a.db));
-        memcpy(vp->seen_dr[to], a.db, sizeof(a.db));
-        return 0;
-}
-
-static int move_xcr0(struct stock_vp *vp, unsigned from, unsigned to) {
-        struct kvm_xcrs x;
-        uint64_t value;
-        int r;
-
-        r = vcpu_ioctl(vp, from, KVM_GET_XCRS, &x);
-        if (r < 0)
-                return r;
-        value = xcr0_of(&x);
-        if (value == 0 || value == vp->seen_xcr0[from])
-                return 0;
-        r = vcpu_ioctl(vp, to, KVM_SET_XCRS, &x);
-        if (r < 0)
-                return r;
-        vp->seen_xcr0[from] = vp->seen_xcr0[to] = value;
-        return 0;
-}
-
-static int move_exact(struct plane_stock *s, struct stock_vp *vp, unsigned from, unsigned to) {
-        int r = 0;
-
-        if (s->has_debugregs)
-                r = move_debug_registers(vp, from, to);
-        if (r == 0 && s->has_xcrs)
-                r = move_xcr0(vp, from, to);
-        return r;
-}
-
-static int copy_tsc(struct stock_vp *vp) {
-        uint64_t offset = 0;
-        struct kvm_device_attr attr = { .group = KVM_VCPU_TSC_CTRL,
-                                        .attr = KVM_VCPU_TSC_OFFSET,
-                                        .addr = (uintptr_t) &offset };
-
-        vp->tsc_copied = true;
-        if (vcpu_ioctl(vp, 0, KVM_HAS_DEVICE_ATTR, &attr) < 0)
-                return 0; /* the planes' counters then differ by the time between their creations */
-        if (vcpu_ioctl(vp, 0, KVM_GET_DEVICE_ATTR, &attr) < 0)
-                return 0;
-        return vcpu_ioctl(vp, 1, KVM_SET_DEVICE_ATTR, &attr);
-}
-
-/* General registers and CR2; RIP, RSP and RFLAGS are the target's own. */
-static void move_registers(struct stock_vp *vp, unsigned from, unsigned to) {
-        const struct kvm_regs *a = sync_regs(vp, from);
-        struct kvm_regs *b = sync_regs(vp, to);
-        uint64_t rip = b->rip, rsp = b->rsp, rflags = b->rflags;
-
-        *b = *a;
-        b->rip = rip;
-        b->rsp = rsp;
-        b->rflags = rflags;
-        vp->plane[to].run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
-        if (sync_sregs(vp, from)->cr2 != sync_sregs(vp, to)->cr2) {
-                sync_sregs(vp, to)->cr2 = sync_sregs(vp, from)->cr2;
-                vp->plane[to].run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
-        }
-}
-
-int plane_stock_switch_fast(struct plane_stock *s, struct stock_vp *vp, unsigned to) {
-        unsigned from = vp->active;
-        int r;
-
-        r = move_fpu(vp, from, to);
-        if (r < 0)
-                return r;
-        move_registers(vp, from, to);
-        vp->active = to;
-        vp->ctl->active_vtl = to;
-        return 0;
-}
-
-static int op_switch_to(void *ctx, unsigned vp_index, unsigned to, unsigned flags) {
-        struct plane_stock *s = ctx;
-        struct stock_vp *vp = &s->vps[vp_index];
-        unsigned from = vp->active;
-        int r;
-
-        if (to >= PLANE_MAX || to == from)
-                return -EINVAL;
-        plane_stock_flush(vp);
-        if (!vp->tsc_copied) {
-                r = copy_tsc(vp);
-                if (r < 0)
-                        return r;
-        }
-        /* XCR0 first: it says which parts of the FPU image count. */
-        if (flags & PLANE_SWITCH_EXACT) {
-                r = move_exact(s, vp, from, to);
-                if (r < 0)
-                        return r;
-        }
-        if (from == 1)
-                vp->ctl->vtl1_cr8 = vp->plane[1].run->cr8 & 0xf;
-        r = plane_stock_switch_fast(s, vp, to);
-        if (r < 0)
-                return r;
-        plane_stock_publish(vp);
-        return 0;
 }
 
 static int inject_exception(struct stock_vp *vp, unsigned plane,
@@ -488,7 +360,7 @@ static int inject_exception(struct stock_vp *vp, unsigned plane,
         struct kvm_vcpu_events e;
         int r;
 
-        r = vcpu_ioctl(vp, plane, KVM_GET_VCPU_EVENTS, &e);
+        r = stock_vcpu_ioctl(vp, plane, KVM_GET_VCPU_EVENTS, &e);
         if (r < 0)
                 return r;
         /* No VALID flags: an NMI that came meanwhile must not be written over (kvm-findings B). */
@@ -498,7 +370,7 @@ static int inject_exception(struct stock_vp *vp, unsigned plane,
         e.exception.nr = (uint8_t) inj->vector;
         e.exception.has_error_code = inj->has_error_code != 0;
         e.exception.error_code = inj->error_code;
-        return vcpu_ioctl(vp, plane, KVM_SET_VCPU_EVENTS, &e);
+        return stock_vcpu_ioctl(vp, plane, KVM_SET_VCPU_EVENTS, &e);
 }
 
 static int op_inject(void *ctx, unsigned vp_index, unsigned plane,
@@ -514,9 +386,9 @@ static int op_inject(void *ctx, unsigned vp_index, unsigned plane,
                 return -EINVAL;
         switch (inj->kind) {
         case PLANE_INJECT_INTERRUPT:
-                return vcpu_ioctl(vp, plane, KVM_INTERRUPT, &irq);
+                return stock_vcpu_ioctl(vp, plane, KVM_INTERRUPT, &irq);
         case PLANE_INJECT_NMI:
-                return vcpu_ioctl(vp, plane, KVM_NMI, NULL);
+                return stock_vcpu_ioctl(vp, plane, KVM_NMI, NULL);
         case PLANE_INJECT_EXCEPTION:
                 return inject_exception(vp, plane, inj);
         case PLANE_INJECT_MSI:
@@ -526,75 +398,45 @@ static int op_inject(void *ctx, unsigned vp_index, unsigned plane,
         }
 }
 
-static int protection_of(uint32_t access) {
-        return (access & HV_MAP_GPA_READABLE ? PROT_READ : PROT_NONE) |
-               ((access & HV_MAP_GPA_READABLE) && (access & HV_MAP_GPA_WRITABLE) ? PROT_WRITE : 0);
+static int op_filter_msrs(void *ctx, unsigned vp, const struct plane_msr_filter *f) {
+        struct plane_stock *s = ctx;
+
+        s->msr_filter = *f;
+        return plane_stock_filter_msrs(s, 0);
 }
 
-const struct stock_region *plane_stock_ram(const struct plane_stock *s, uint64_t gpa) {
-        for (size_t i = 0; i < s->n_regions; i++) {
-                const struct stock_region *r = &s->regions[i];
+static int op_filter_ports(void *ctx, unsigned vp, const struct plane_port_filter *f) {
+        struct plane_stock *s = ctx;
+        struct plane_port_filter *at = atomic_load(&s->port_filter);
 
-                if (r->fd >= 0 && gpa >= r->gpa && gpa - r->gpa < r->size)
-                        return r;
+        if (!at) {
+                at = malloc(sizeof(*at));
+                if (!at)
+                        return -ENOMEM;
         }
-        return NULL;
-}
-
-static int protect_range(struct plane_stock *s, unsigned plane, const struct plane_range *range) {
-        uint64_t gpn = range->gpn, left = range->count;
-
-        while (left > 0) {
-                const struct stock_region *r = gpn > UINT64_MAX >> HV_PAGE_SHIFT
-                                                     ? NULL
-                                                     : plane_stock_ram(s, gpn << HV_PAGE_SHIFT);
-                uint64_t offset, n;
-
-                if (!r)
-                        return -EINVAL;
-                offset = (gpn << HV_PAGE_SHIFT) - r->gpa;
-                n = MIN(left, (r->size - offset) >> HV_PAGE_SHIFT);
-                if (mprotect(r->view[plane] + offset, n << HV_PAGE_SHIFT,
-                             protection_of(range->access)) < 0)
-                        return -errno;
-                gpn += n;
-                left -= n;
-        }
+        *at = *f;
+        atomic_store(&s->port_filter, at);
         return 0;
 }
 
-static int op_protect(void *ctx, unsigned vp, unsigned plane, const struct plane_range *ranges,
-                      size_t n) {
+static int op_state_put(void *ctx, unsigned vp, const void *buf, size_t len) {
         struct plane_stock *s = ctx;
 
-        if (plane >= PLANE_MAX)
-                return -EINVAL;
-        for (size_t i = 0; i < n; i++) {
-                int r = protect_range(s, plane, &ranges[i]);
-
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+        if (!s->saved || len > STATE_MAX - MIN(s->saved->size, STATE_MAX))
+                return -EMSGSIZE;
+        blob_put(s->saved, buf, len);
+        return s->saved->error;
 }
 
-static int op_overlay(void *ctx, unsigned vp, unsigned plane, uint64_t gpn, uint32_t page,
-                      uint32_t access) {
+static int op_state_get(void *ctx, unsigned vp, void *buf, size_t len) {
         struct plane_stock *s = ctx;
-        const struct stock_region *r =
-                gpn > UINT64_MAX >> HV_PAGE_SHIFT ? NULL : plane_stock_ram(s, gpn << HV_PAGE_SHIFT);
-        uint64_t at;
-        void *m;
 
-        if (plane >= PLANE_MAX || !r ||
-            (page != PLANE_OVERLAY_NONE && page >= vtl_overlay_pages(s->n_vps)))
-                return -EINVAL;
-        at = (gpn << HV_PAGE_SHIFT) - r->gpa;
-        m = mmap(r->view[plane] + at, HV_PAGE_SIZE, protection_of(access), MAP_SHARED | MAP_FIXED,
-                 page == PLANE_OVERLAY_NONE ? r->fd : s->overlay_fd,
-                 (off_t) (page == PLANE_OVERLAY_NONE ? r->fd_offset + at
-                                                     : (uint64_t) page << HV_PAGE_SHIFT));
-        return m == MAP_FAILED ? -errno : 0;
+        if (!s->loading || len > s->loading_left)
+                return -EMSGSIZE;
+        memcpy(buf, s->loading, len);
+        s->loading += len;
+        s->loading_left -= len;
+        return 0;
 }
 
 static int op_kick(void *ctx, unsigned target) {
@@ -615,9 +457,14 @@ const struct plane_ops plane_stock_ops = {
         .complete = op_complete,
         .unwind = op_unwind,
         .probe = op_probe,
-        .switch_to = op_switch_to,
+        .switch_to = stock_switch_to,
         .inject = op_inject,
-        .protect = op_protect,
-        .overlay = op_overlay,
+        .protect = stock_protect,
+        .overlay = stock_overlay,
+        .flush = stock_flush,
+        .filter_msrs = op_filter_msrs,
+        .filter_ports = op_filter_ports,
+        .state_put = op_state_put,
+        .state_get = op_state_get,
         .kick = op_kick,
 };

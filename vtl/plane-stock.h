@@ -14,7 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "util/blob.h"
 #include "vtl/control.h"
+#include "vtl/mappings.h"
 #include "vtl/plane.h"
 
 #define STOCK_REGIONS_MAX 64
@@ -49,8 +51,9 @@ struct stock_vp {
         uint64_t seen_dr[PLANE_MAX][4];
         uint64_t seen_xcr0[PLANE_MAX];
         bool tsc_copied;
-        int signal;  /* blocked in the VP's thread, let in by KVM_RUN */
-        int kick_fd; /* write end of the VP's kick pipe */
+        bool synic_on; /* KVM's, for AutoEOI of VTL0 */
+        int signal;    /* blocked in the VP's thread, let in by KVM_RUN */
+        int kick_fd;   /* write end of the VP's kick pipe */
 };
 
 struct plane_stock {
@@ -63,8 +66,23 @@ struct plane_stock {
         int overlay_fd;
         size_t run_size;
         bool has_debugregs, has_xcrs;
+        bool tdp; /* the guest's own page tables are used by the CPU, not shadowed by KVM */
+        /* Host mappings: those of the views, and how many they may be. @other_mappings are what the
+         * process had beside them when it was last looked. */
+        struct mappings *mappings[PLANE_MAX];
+        size_t max_map_count, other_mappings, reserve_mappings;
+        struct vtl_control_header *header;
+        bool kernel_hypercalls, kernel_synic;
         bool kernel_apic_msrs; /* KVM serves EOI, ICR and TPR of VTL0 itself */
         const char *failed;    /* what the last failing step was */
+        /* What of plane 0 comes out for VTL1's sake. Written by one VP's thread while others read
+         * it: whole bytes, and a moment's difference is none that a guest could rely on. */
+        struct plane_msr_filter msr_filter;
+        struct plane_port_filter *_Atomic port_filter; /* NULL: nothing ever did */
+        /* The engine's part of a saved partition on its way (vtl/state.h) */
+        struct blob *saved;
+        const uint8_t *loading;
+        size_t loading_left;
 };
 
 extern const struct plane_ops plane_stock_ops; /* ctx is a struct plane_stock */
@@ -78,6 +96,14 @@ extern const struct plane_ops plane_stock_ops; /* ctx is a struct plane_stock */
  */
 int plane_stock_start(struct plane_stock *s, struct kvm_cpuid2 *const *cpuid);
 void plane_stock_stop(struct plane_stock *s);
+
+/* Mappings that this process has, views included; 0 when that cannot be found out. */
+size_t plane_stock_process_mappings(void);
+/* What the views have, and may have, goes into the header: also after @reserve_mappings is new. */
+void plane_stock_publish_mappings(struct plane_stock *s);
+
+/* Which MSRs of a plane make an exit: Hyper-V's, and for plane 0 those of @s->msr_filter. */
+int plane_stock_filter_msrs(struct plane_stock *s, unsigned plane);
 
 /* The region whose RAM has views and holds @gpa, or NULL. Callable from any thread. */
 const struct stock_region *plane_stock_ram(const struct plane_stock *s, uint64_t gpa);

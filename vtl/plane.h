@@ -48,6 +48,38 @@ struct plane_range {
 };
 
 #define PLANE_OVERLAY_NONE UINT32_MAX
+#define PLANE_STATE_PIECE 16384u
+
+/* MSRs and I/O ports of plane 0 whose accesses make an exit that is the engine's: a bit for each */
+#define PLANE_MSR_WINDOWS 3
+#define PLANE_MSR_WINDOW_SIZE 0x2000u /* MSRs */
+#define PLANE_MSR_WINDOW_BASES \
+        { 0, 0xc0000000, 0xc0010000 }
+struct plane_msr_filter {
+        uint8_t read[PLANE_MSR_WINDOWS][PLANE_MSR_WINDOW_SIZE / 8];
+        uint8_t write[PLANE_MSR_WINDOWS][PLANE_MSR_WINDOW_SIZE / 8];
+};
+struct plane_port_filter {
+        uint8_t in[65536 / 8];
+        uint8_t out[65536 / 8];
+};
+
+/* The bit of an MSR in one of the bitmaps of struct plane_msr_filter, -1 for one in no window */
+static inline int plane_msr_bit(uint32_t msr) {
+        static const uint32_t windows[PLANE_MSR_WINDOWS] = PLANE_MSR_WINDOW_BASES;
+
+        for (int i = 0; i < PLANE_MSR_WINDOWS; i++)
+                if (msr - windows[i] < PLANE_MSR_WINDOW_SIZE)
+                        return i * (int) PLANE_MSR_WINDOW_SIZE + (int) (msr - windows[i]);
+        return -1;
+}
+static inline bool plane_bit(const uint8_t *bitmap, unsigned bit) {
+        return bitmap[bit / 8] >> bit % 8 & 1;
+}
+static inline void plane_bit_set(uint8_t *bitmap, unsigned bit, bool value) {
+        bitmap[bit / 8] =
+                (uint8_t) ((bitmap[bit / 8] & ~(1u << bit % 8)) | (unsigned) value << bit % 8);
+}
 
 enum plane_switch_flags {
         PLANE_SWITCH_EXACT = 1u << 0, /* carry DR0-3 and XCR0 too */
@@ -96,15 +128,30 @@ struct plane_ops {
         /* Moves the shared state to @plane and makes it the one that runs next. */
         int (*switch_to)(void *ctx, unsigned vp, unsigned plane, unsigned flags);
         int (*inject)(void *ctx, unsigned vp, unsigned plane, const struct plane_injection *inj);
-        /* -ENOMEM: too many mappings; some of the ranges may have been changed, the caller puts
-         * them back. */
+        /* All the ranges or none of them; each within one memory region. -ENOMEM: the host has no
+         * mappings left for it. */
         int (*protect)(void *ctx, unsigned vp, unsigned plane, const struct plane_range *r,
                        size_t n);
         /* Puts page @page of the overlay memory over @gpn for one plane, or takes it off
          * (PLANE_OVERLAY_NONE). @access is what the plane may do with what it then sees there. */
         int (*overlay)(void *ctx, unsigned vp, unsigned plane, uint64_t gpn, uint32_t page,
                        uint32_t access);
+        /* Makes no VP's @plane use a translation of guest-virtual addresses from before this call.
+         * @gpn is a page that the plane of the calling VP has executed from since it asked for the
+         * flush. -EOPNOTSUPP: only the VPs themselves can. */
+        int (*flush)(void *ctx, unsigned vp, unsigned plane, uint64_t gpn);
+        /* For all VPs. Hyper-V's MSRs come out in any case. */
+        int (*filter_msrs)(void *ctx, unsigned vp, const struct plane_msr_filter *f);
+        int (*filter_ports)(void *ctx, unsigned vp, const struct plane_port_filter *f);
+        /* The next piece of a saved partition, at most PLANE_STATE_PIECE bytes: to whoever asked
+         * for it, or from there. -EMSGSIZE: there is not that much. */
+        int (*state_put)(void *ctx, unsigned vp, const void *buf, size_t len);
+        int (*state_get)(void *ctx, unsigned vp, void *buf, size_t len);
         /* Makes another VP leave the guest and look at what is pending. Callable from any thread.
          */
         int (*kick)(void *ctx, unsigned target_vp);
+        /* Optional. Operations on a VP that is not in the guest need its own thread, unless these
+         * two are there: between them any thread may make them. */
+        void (*borrow)(void *ctx, unsigned vp);
+        void (*give_back)(void *ctx, unsigned vp);
 };

@@ -9,7 +9,6 @@
 
 #define CHUNK_PAGES 512u
 #define CHUNK_BYTES (CHUNK_PAGES / 2)
-#define RW (HV_MAP_GPA_READABLE | HV_MAP_GPA_WRITABLE)
 
 /*
  * Writable without readable is no mask that a guest can set, so that nibble says "no explicit
@@ -114,7 +113,7 @@ int protect_add(struct protect_map *map, const struct protect_region *region) {
         size_t i;
 
         /* Guest physical addresses have at most 52 bits. */
-        if (!n.count || n.gpn >= 1ull << 40 || n.count > (1ull << 40) - n.gpn)
+        if (!n.count || n.gpn >= HV_GPNS_END || n.count > HV_GPNS_END - n.gpn)
                 return -EINVAL;
 
         i = region_index(map, n.gpn);
@@ -175,6 +174,12 @@ unsigned protect_get(const struct protect_map *map, uint64_t gpn) {
 
 bool protect_is_ram(const struct protect_map *map, uint64_t gpn) {
         return region_find(map, gpn);
+}
+
+uint64_t protect_next_ram(const struct protect_map *map, uint64_t gpn) {
+        size_t i = region_index(map, gpn);
+
+        return i < map->n_regions ? MAX(gpn, map->regions[i].gpn) : UINT64_MAX;
 }
 
 static void nibble_set(uint8_t *bytes, unsigned i, unsigned nibble) {
@@ -240,6 +245,45 @@ int protect_set(struct protect_map *map, uint64_t gpn, unsigned mask, unsigned *
         return 0;
 }
 
+/* A whole chunk at once */
+static void chunk_fill(struct protect_map *map, chunk *c, unsigned mask) {
+        for (unsigned i = 0; i < CHUNK_PAGES; i++) {
+                unsigned old = chunk_get(*c, i);
+
+                map->explicit_pages += old == NIBBLE_DEFAULT;
+                map->explicit_restricted -= old != NIBBLE_DEFAULT && old != HV_MAP_GPA_ALL;
+        }
+        map->explicit_restricted += mask != HV_MAP_GPA_ALL ? CHUNK_PAGES : 0;
+        if (chunk_is_mixed(*c)) {
+                free((void *) *c);
+                map->mixed--;
+        }
+        *c = chunk_uniform(mask);
+}
+
+int protect_set_range(struct protect_map *map, uint64_t gpn, uint64_t count, unsigned mask) {
+        struct region *region = region_find(map, gpn);
+        uint64_t i, end;
+
+        if (!region || count > region->count - (gpn - region->gpn))
+                return -ENOENT;
+        if (protect_mask_status(mask, true) != HV_STATUS_SUCCESS)
+                return -EINVAL;
+        i = gpn - region->gpn;
+        for (end = i + count; i < end;) {
+                if (i % CHUNK_PAGES == 0 && end - i >= CHUNK_PAGES) {
+                        chunk_fill(map, &region->chunks[i / CHUNK_PAGES], mask);
+                        i += CHUNK_PAGES;
+                } else {
+                        int r = protect_set(map, region->gpn + i++, mask, NULL);
+
+                        if (r < 0)
+                                return r;
+                }
+        }
+        return 0;
+}
+
 void protect_enable(struct protect_map *map, bool enable) {
         map->enabled = enable;
 }
@@ -286,54 +330,95 @@ struct run {
         void *userdata;
         uint64_t gpn;
         uint64_t count;
-        unsigned rw;
+        unsigned rights;
 };
 
 static int run_flush(struct run *run) {
         uint64_t count = run->count;
 
         run->count = 0;
-        return count ? run->fn(run->userdata, run->gpn, count, run->rw) : 0;
+        return count ? run->fn(run->userdata, run->gpn, count, run->rights) : 0;
 }
 
-static int run_add(struct run *run, uint64_t gpn, uint64_t count, unsigned rw) {
+static int run_add(struct run *run, uint64_t gpn, uint64_t count, unsigned rights) {
         int r;
 
-        if (run->count && (run->rw != rw || run->gpn + run->count != gpn)) {
+        if (run->count && (run->rights != rights || run->gpn + run->count != gpn)) {
                 r = run_flush(run);
                 if (r)
                         return r;
         }
         if (!run->count)
-                *run = (struct run){ run->fn, run->userdata, gpn, 0, rw };
+                *run = (struct run){ run->fn, run->userdata, gpn, 0, rights };
         run->count += count;
         return 0;
 }
 
-int protect_runs(const struct protect_map *map, uint64_t gpn, uint64_t count, protect_run_fn *fn,
-                 void *userdata) {
+/* A range of one region; @rights as in protect_runs(), or the masks themselves. */
+#define RUNS_OF_MASKS UINT32_MAX
+
+static int region_runs(const struct protect_map *map, const struct region *region, uint64_t gpn,
+                       uint64_t stop, unsigned rights, struct run *run) {
+        while (gpn < stop) {
+                uint64_t o = gpn - region->gpn, n = 1;
+                chunk c = region->chunks[o / CHUNK_PAGES];
+                unsigned nibble = chunk_get(c, o % CHUNK_PAGES);
+                int r;
+
+                if (!chunk_is_mixed(c))
+                        n = MIN(stop - gpn, CHUNK_PAGES - o % CHUNK_PAGES);
+                r = run_add(run, gpn, n,
+                            rights == RUNS_OF_MASKS ? nibble : effective(map, nibble) & rights);
+                if (r)
+                        return r;
+                gpn += n;
+        }
+        return 0;
+}
+
+int protect_runs(const struct protect_map *map, uint64_t gpn, uint64_t count, unsigned rights,
+                 protect_run_fn *fn, void *userdata) {
         struct run run = { .fn = fn, .userdata = userdata };
         uint64_t end = count > UINT64_MAX - gpn ? UINT64_MAX : gpn + count;
-        int r;
 
         for (size_t i = region_index(map, gpn); i < map->n_regions && map->regions[i].gpn < end;
              i++) {
                 const struct region *region = &map->regions[i];
-                uint64_t g = MAX(gpn, region->gpn), stop = MIN(end, region->gpn + region->count);
+                int r = region_runs(map, region, MAX(gpn, region->gpn),
+                                    MIN(end, region->gpn + region->count), rights, &run);
 
-                while (g < stop) {
-                        uint64_t o = g - region->gpn, n = 1;
-                        chunk c = region->chunks[o / CHUNK_PAGES];
-
-                        if (!chunk_is_mixed(c))
-                                n = MIN(stop - g, CHUNK_PAGES - o % CHUNK_PAGES);
-                        r = run_add(&run, g, n, effective(map, chunk_get(c, o % CHUNK_PAGES)) & RW);
-                        if (r)
-                                return r;
-                        g += n;
-                }
+                if (r)
+                        return r;
         }
         return run_flush(&run);
+}
+
+struct explicit {
+        protect_run_fn *fn;
+        void *userdata;
+};
+
+static int explicit_run(void *userdata, uint64_t gpn, uint64_t count, unsigned nibble) {
+        const struct explicit *e = userdata;
+
+        return nibble == NIBBLE_DEFAULT ? 0 : e->fn(e->userdata, gpn, count, nibble);
+}
+
+int protect_explicit_runs(const struct protect_map *map, protect_run_fn *fn, void *userdata) {
+        struct explicit e = { .fn = fn, .userdata = userdata };
+
+        for (size_t i = 0; i < map->n_regions; i++) {
+                const struct region *region = &map->regions[i];
+                struct run run = { .fn = explicit_run, .userdata = &e };
+                int r = region_runs(map, region, region->gpn, region->gpn + region->count,
+                                    RUNS_OF_MASKS, &run);
+
+                if (r == 0)
+                        r = run_flush(&run);
+                if (r)
+                        return r;
+        }
+        return 0;
 }
 
 enum hv_status protect_mask_status(uint32_t flags, bool mbec) {

@@ -49,6 +49,9 @@ unsigned protect_get(const struct protect_map *map, uint64_t gpn);
 /** protect_is_ram() - whether a page belongs to a region */
 bool protect_is_ram(const struct protect_map *map, uint64_t gpn);
 
+/** protect_next_ram() - the first page of RAM from @gpn on; UINT64_MAX when there is none */
+uint64_t protect_next_ram(const struct protect_map *map, uint64_t gpn);
+
 /**
  * protect_set() - give a page an explicit mask
  * @map: the map
@@ -60,6 +63,13 @@ bool protect_is_ram(const struct protect_map *map, uint64_t gpn);
  * changed).
  */
 int protect_set(struct protect_map *map, uint64_t gpn, unsigned mask, unsigned *ret_old);
+
+/**
+ * protect_set_range() - the same for a run of pages, all of which are RAM of one region
+ *
+ * Return: 0; -ENOENT, -EINVAL as protect_set(), nothing changed; -ENOMEM: some pages have changed.
+ */
+int protect_set_range(struct protect_map *map, uint64_t gpn, uint64_t count, unsigned mask);
 
 /** protect_enable() - HvRegisterVsmPartitionConfig.EnableVtlProtection; one way in the guest's
  * eyes, false for reset */
@@ -80,23 +90,28 @@ void protect_reset(struct protect_map *map);
 size_t protect_memory_used(const struct protect_map *map);
 
 /**
- * protect_run_fn - one maximal run of pages with equal effective HV_MAP_GPA_READABLE |
- * HV_MAP_GPA_WRITABLE Return: 0 to go on, anything else to stop.
+ * protect_run_fn - one maximal run of pages that are equal in the rights that were asked for
+ * Return: 0 to go on, anything else to stop.
  */
-typedef int protect_run_fn(void *userdata, uint64_t gpn, uint64_t count, unsigned rw);
+typedef int protect_run_fn(void *userdata, uint64_t gpn, uint64_t count, unsigned rights);
 
 /**
  * protect_runs() - visit a range of pages as runs, for one mprotect() each
  * @map: the map
  * @gpn: first page
  * @count: how many; what is not RAM in the range is skipped and ends a run
+ * @rights: which of the effective rights count
  * @fn: called for each run, in ascending order
  * @userdata: for @fn
  *
  * Return: 0, or the first non-zero value of @fn.
  */
-int protect_runs(const struct protect_map *map, uint64_t gpn, uint64_t count, protect_run_fn *fn,
-                 void *userdata);
+int protect_runs(const struct protect_map *map, uint64_t gpn, uint64_t count, unsigned rights,
+                 protect_run_fn *fn, void *userdata);
+
+/* The same for the pages with an explicit mask: that of the run is in place of the rights. No run
+ * reaches from one region into another. */
+int protect_explicit_runs(const struct protect_map *map, protect_run_fn *fn, void *userdata);
 
 /**
  * protect_mask_status() - whether a guest may ask for a mask (vsm.md 3.1 and 8.2)

@@ -271,6 +271,8 @@ static const struct {
         { HV_X64_REGISTER_CSTAR, 0xc0000083, true },
         { HV_X64_REGISTER_SFMASK, 0xc0000084, false },
         { HV_X64_REGISTER_TSC_AUX, 0xc0000103, false },
+        { HV_X64_REGISTER_XSS, 0xda0, false },
+        { HV_X64_REGISTER_IA32_MISC_ENABLE, 0x1a0, false },
 };
 
 static size_t msr_index(uint32_t name) {
@@ -279,6 +281,13 @@ static size_t msr_index(uint32_t name) {
         while (i < ARRAY_SIZE(msr_table) && msr_table[i].name != name)
                 i++;
         return i;
+}
+
+uint32_t register_of_msr(uint32_t msr) {
+        for (size_t i = 0; i < ARRAY_SIZE(msr_table); i++)
+                if (msr_table[i].msr == msr)
+                        return msr_table[i].name;
+        return 0;
 }
 
 int register_get_msr(const struct register_access *a, union hv_register_value *ret) {
@@ -291,7 +300,8 @@ int register_get_msr(const struct register_access *a, union hv_register_value *r
         m = (struct plane_msr){ .index = msr_table[i].msr };
         r = vtl_op(a->vp->partition, get, a->vtl, PLANE_MSRS, &m, sizeof(m));
         ret->reg64 = m.value;
-        return r;
+        /* One that this CPU does not have, XSS */
+        return r == -EINVAL ? HV_STATUS_INVALID_PARAMETER : r;
 }
 
 static bool pat_valid(uint64_t v) {
@@ -347,8 +357,6 @@ int register_get_apic_base(const struct register_access *a, union hv_register_va
                 ret->reg64 = a->vp->lapic.base_msr;
                 return 0;
         }
-        if (a->vp != a->caller)
-                return HV_STATUS_ACCESS_DENIED;
         r = load_sregs(a, &s);
         ret->reg64 = s.apic_base;
         return r;
@@ -366,6 +374,14 @@ int register_set_apic_base(const struct register_access *a, const union hv_regis
 int register_get_apic_id(const struct register_access *a, union hv_register_value *ret) {
         ret->reg64 = a->vp->apic_id;
         return 0;
+}
+
+int register_get_fp(const struct register_access *a, union hv_register_value *ret) {
+        return vtl_fp_get(a->vp, a->name, ret);
+}
+
+int register_set_fp(const struct register_access *a, const union hv_register_value *v) {
+        return vtl_fp_set(a->vp, a->name, v);
 }
 
 int register_get_xmm(const struct register_access *a, union hv_register_value *ret) {

@@ -33,6 +33,8 @@ register_getter register_get_table;
 register_setter register_set_table;
 register_getter register_get_msr;
 register_setter register_set_msr;
+/* The register that is this MSR and that the two above serve; 0 for none. */
+uint32_t register_of_msr(uint32_t msr);
 register_getter register_get_efer;
 register_setter register_set_efer;
 register_getter register_get_apic_base;
@@ -40,6 +42,8 @@ register_setter register_set_apic_base;
 register_getter register_get_apic_id;
 register_getter register_get_xmm;
 register_setter register_set_xmm;
+register_getter register_get_fp;
+register_setter register_set_fp;
 
 /* registers-vsm.c: synthetic registers and those of VSM */
 register_getter register_get_synthetic;
@@ -55,6 +59,15 @@ register_getter register_get_partition_config;
 register_setter register_set_partition_config;
 register_getter register_get_secure_config;
 register_setter register_set_secure_config;
-register_setter register_set_pending_event;
 register_getter register_get_cr_intercept;
 register_setter register_set_cr_intercept;
+
+/* registers-events.c: what is about to be delivered, and activity */
+register_getter register_get_pending_event;
+register_setter register_set_pending_event;
+register_getter register_get_pending_interruption;
+register_setter register_set_pending_interruption;
+register_getter register_get_interrupt_state;
+register_setter register_set_interrupt_state;
+register_getter register_get_activity;
+register_setter register_set_activity;

@@ -5,8 +5,10 @@
 #include "util/util.h"
 #include "vtl/cpuid.h"
 #include "vtl/hvpage.h"
+#include "vtl/intercept.h"
 #include "vtl/registers-internal.h"
 #include "vtl/switch.h"
+#include "vtl/tlb.h"
 
 /* Synthetic registers that are synthetic MSRs */
 static uint32_t synthetic_msr(uint32_t name) {
@@ -24,10 +26,15 @@ static uint32_t synthetic_msr(uint32_t name) {
                 { HV_REGISTER_SIFP, HV_MSR_SIEFP },
                 { HV_REGISTER_SIPP, HV_MSR_SIMP },
                 { HV_REGISTER_EOM, HV_MSR_EOM },
+                { HV_REGISTER_SIRBP, HV_MSR_SIRBP },
         };
 
         if (name >= HV_REGISTER_SINT0 && name <= HV_REGISTER_SINT15)
                 return HV_MSR_SINT0 + (name - HV_REGISTER_SINT0);
+        if (name >= HV_REGISTER_GUEST_CRASH_P0 && name <= HV_REGISTER_GUEST_CRASH_CTL)
+                return HV_MSR_CRASH_P0 + (name - HV_REGISTER_GUEST_CRASH_P0);
+        if (name >= HV_REGISTER_STIMER0_CONFIG && name <= HV_REGISTER_STIMER3_COUNT)
+                return HV_MSR_STIMER0_CONFIG + (name - HV_REGISTER_STIMER0_CONFIG);
         for (size_t i = 0; i < ARRAY_SIZE(table); i++)
                 if (table[i].name == name)
                         return table[i].msr;
@@ -74,14 +81,18 @@ int register_get_partition_status(const struct register_access *a, union hv_regi
         const struct vtl_partition *p = a->vp->partition;
 
         /* MaximumVtl is 0 for a partition that may not have VTL1 (vsm.md 4.5). */
-        ret->reg64 = p->enabled_vtls | (p->config.allow_vtl1 ? 1u << 16 : 0);
+        ret->reg64 =
+                p->enabled_vtls | (p->config.allow_vtl1 ? 1u << 16 : 0) | (p->mbec ? 3u << 20 : 0);
         return 0;
 }
 
-/* No MBEC, no shadow stacks, no HVPT; startup of the lower VTL cannot be denied on stock KVM
- * (kvm-findings 7). */
+/* No shadow stacks, no HVPT. MBEC and the denial of VTL0's startup cannot be enforced on stock KVM
+ * (kvm-findings 7): they are only there where that has been accepted. */
 int register_get_capabilities(const struct register_access *a, union hv_register_value *ret) {
-        ret->reg64 = 0;
+        const struct vtl_options *o = &a->vp->partition->config.options;
+
+        ret->reg64 = (o->accept_mbec ? HV_VSM_CAPABILITY_MBEC_VTL0 : 0) |
+                     (o->accept_startup_denial ? HV_VSM_CAPABILITY_DENY_LOWER_VTL_STARTUP : 0);
         return 0;
 }
 
@@ -135,12 +146,13 @@ static int apply_run(void *userdata, uint64_t gpn, uint64_t count, unsigned rw) 
         return 0;
 }
 
-static int apply_all(struct vtl_partition *p) {
+int vtl_protect_apply(struct vtl_partition *p) {
         struct apply ap = { .p = p };
 
         for (size_t i = 0; i < p->n_regions && ap.r == 0; i++)
                 (void) protect_runs(p->protect, p->regions[i].gpa >> HV_PAGE_SHIFT,
-                                    p->regions[i].size >> HV_PAGE_SHIFT, apply_run, &ap);
+                                    p->regions[i].size >> HV_PAGE_SHIFT,
+                                    HV_MAP_GPA_READABLE | HV_MAP_GPA_WRITABLE, apply_run, &ap);
         return ap.r;
 }
 
@@ -148,6 +160,9 @@ int register_set_partition_config(const struct register_access *a,
                                   const union hv_register_value *v) {
         struct vtl_partition *p = a->vp->partition;
         uint64_t old = p->partition_config, value = v->reg64;
+        uint64_t possible = HV_VSM_ENABLE_VTL_PROTECTION |
+                            (uint64_t) HV_MAP_GPA_ALL << HV_VSM_DEFAULT_MASK_SHIFT |
+                            HV_VSM_ZERO_MEMORY_ON_RESET;
         unsigned mask = (unsigned) (value >> HV_VSM_DEFAULT_MASK_SHIFT & HV_MAP_GPA_ALL);
         unsigned old_mask = (unsigned) (old >> HV_VSM_DEFAULT_MASK_SHIFT & HV_MAP_GPA_ALL);
         bool enable = value & HV_VSM_ENABLE_VTL_PROTECTION,
@@ -156,25 +171,29 @@ int register_set_partition_config(const struct register_access *a,
 
         if (!(p->enabled_vtls & 2u))
                 return HV_STATUS_INVALID_VTL_STATE;
-        /* vsm.md 4.8. Denying startup has no means here, and its capability says so. */
-        if (value &
-            ~(HV_VSM_ENABLE_VTL_PROTECTION |
-              (uint64_t) HV_MAP_GPA_ALL << HV_VSM_DEFAULT_MASK_SHIFT | HV_VSM_ZERO_MEMORY_ON_RESET))
+        /* vsm.md 4.8. That of denying startup is known where its capability is there. */
+        if (p->config.options.accept_startup_denial)
+                possible |= HV_VSM_DENY_LOWER_VTL_STARTUP;
+        if (value & ~possible)
                 return HV_STATUS_INVALID_REGISTER_VALUE;
         if ((enabled && (!enable || mask != old_mask)) ||
-            (enable && (protect_mask_status(mask, false) != HV_STATUS_SUCCESS ||
+            (enable && (protect_mask_status(mask, p->mbec) != HV_STATUS_SUCCESS ||
                         (~mask & (HV_MAP_GPA_READABLE | HV_MAP_GPA_WRITABLE)))))
                 return HV_STATUS_INVALID_REGISTER_VALUE;
         if (enable && !enabled) {
                 protect_set_default(p->protect, mask);
                 protect_enable(p->protect, true);
-                r = apply_all(p);
+                r = vtl_protect_apply(p);
                 if (r < 0)
                         return r;
                 p->header->protection_enabled = 1;
                 p->header->protected_pages = protect_restricted(p->protect);
                 vtl_event(p->current, VTL_EVENT_PROTECTION_ENABLED, 0, value);
         }
+        if (value & HV_VSM_DENY_LOWER_VTL_STARTUP)
+                p->header->unenforced |= VTL_UNENFORCED_STARTUP_DENIAL;
+        if (value != p->partition_config)
+                vtl_event(p->current, VTL_EVENT_CONFIG, 0, value);
         p->partition_config = value;
         p->header->partition_config = value;
         return 0;
@@ -183,7 +202,7 @@ int register_set_partition_config(const struct register_access *a,
 int register_get_secure_config(const struct register_access *a, union hv_register_value *ret) {
         if (a->caller->active_vtl == 0)
                 return HV_STATUS_ACCESS_DENIED;
-        ret->reg64 = a->vp->secure_config | (a->vp->tlb_locked ? 2u : 0);
+        ret->reg64 = a->vp->secure_config | (a->vp->tlb_locked ? HV_SECURE_CONFIG_TLB_LOCKED : 0);
         return 0;
 }
 
@@ -192,33 +211,14 @@ int register_set_secure_config(const struct register_access *a, const union hv_r
                 return HV_STATUS_ACCESS_DENIED;
         if (!(a->vp->enabled_vtls & 2u))
                 return HV_STATUS_INVALID_VTL_STATE;
-        /* MBEC must be as the partition has it, which is off; only the TLB lock is left. */
-        if (v->reg64 & ~2ull)
+        /* MBEC must be as the partition has it; the rest is not offered. */
+        if ((v->reg64 & ~(HV_SECURE_CONFIG_MBEC | HV_SECURE_CONFIG_TLB_LOCKED)) ||
+            ((v->reg64 & HV_SECURE_CONFIG_MBEC) && !a->vp->partition->mbec))
                 return HV_STATUS_INVALID_REGISTER_VALUE;
-        a->vp->tlb_locked = v->reg64 & 2;
-        a->vp->ctl->switchable = 0; /* another VP's engine comes to it at its next exit */
-        return 0;
-}
-
-int register_set_pending_event(const struct register_access *a, const union hv_register_value *v) {
-        /* DE DB BP OF BR UD NM DF TS NP SS GP PF MF AC MC XM CP; with error code: DF TS NP SS GP PF
-         * AC CP */
-        static const uint32_t vectors = 0x002f7dfbu;
-        static const uint32_t with_code = 1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 |
-                                          1u << 14 | 1u << 17 | 1u << 21;
-        uint64_t e = v->low64;
-        unsigned vector = (unsigned) (e >> 16 & 0xffff);
-        bool has_code = e >> 8 & 1;
-
-        if (e & 1) {
-                if ((e >> 1 & 7) != 0 || (e >> 4 & 0xf) || (e >> 9 & 0x7f) || vector > 31 ||
-                    !(vectors >> vector & 1) || (has_code && !(with_code >> vector & 1)) ||
-                    (!has_code && e >> 32))
-                        return HV_STATUS_INVALID_REGISTER_VALUE;
-        }
-        a->vp->pending_event0[0] = e & 1 ? e : 0;
-        a->vp->pending_event0[1] = v->high64;
-        a->vp->ctl->switchable = 0; /* another VP's engine comes to it at its next exit */
+        a->vp->secure_config = v->reg64 & HV_SECURE_CONFIG_MBEC;
+        if (v->reg64 & HV_SECURE_CONFIG_TLB_LOCKED)
+                return vtl_tlb_lock(a->vp);
+        vtl_tlb_unlock(a->vp);
         return 0;
 }
 
@@ -227,13 +227,11 @@ int register_get_cr_intercept(const struct register_access *a, union hv_register
         return 0;
 }
 
-/* Stock KVM has no exit for any of them: asking for one is refused, the masks are kept
- * (kvm-findings C). */
 int register_set_cr_intercept(const struct register_access *a, const union hv_register_value *v) {
         if (!(a->vp->enabled_vtls & 2u))
                 return HV_STATUS_INVALID_VTL_STATE;
-        if (a->name == HV_REGISTER_CR_INTERCEPT_CONTROL && v->reg64 != 0)
-                return HV_STATUS_INVALID_REGISTER_VALUE;
+        if (a->name == HV_REGISTER_CR_INTERCEPT_CONTROL)
+                return vtl_intercept_set_cr(a->vp, v->reg64);
         a->vp->vtl[1].cr_intercept[a->name - HV_REGISTER_CR_INTERCEPT_CONTROL] = v->reg64;
         return 0;
 }

@@ -64,6 +64,13 @@ int vtl_assert_nmi(struct vtl_vp *target, unsigned vtl) {
         return 0;
 }
 
+static int raise(struct vtl_vp *vp, unsigned vtl, uint64_t sint) {
+        if (sint & HV_SINT_POLLING)
+                return 0;
+        return vtl_assert_interrupt(vp, vtl, (uint8_t) (sint & HV_SINT_VECTOR_MASK),
+                                    sint & HV_SINT_AUTO_EOI);
+}
+
 int vtl_synic_post(struct vtl_vp *vp, unsigned vtl, unsigned n, const struct hv_message *message) {
         uint64_t sint = vp->vtl[vtl].synic.sint[n];
         struct hv_message_page *page;
@@ -88,9 +95,77 @@ int vtl_synic_post(struct vtl_vp *vp, unsigned vtl, unsigned n, const struct hv_
         slot->origination_id = message->origination_id;
         __atomic_store_n(&slot->message_type, message->message_type, __ATOMIC_RELEASE);
 
-        if (sint & HV_SINT_POLLING)
-                return 1;
-        r = vtl_assert_interrupt(vp, vtl, (uint8_t) (sint & HV_SINT_VECTOR_MASK),
-                                 sint & HV_SINT_AUTO_EOI);
+        r = raise(vp, vtl, sint);
+        return r < 0 ? r : 1;
+}
+
+/* ---- Messages that wait ---- */
+
+static bool waits(const struct vtl_synic *s, unsigned n, unsigned before) {
+        for (unsigned i = 0; i < before; i++)
+                if (s->messages[i].sint == n)
+                        return true;
+        return false;
+}
+
+int vtl_synic_queue(struct vtl_vp *vp, unsigned vtl, unsigned n, const struct hv_message *message) {
+        struct vtl_synic *s = &vp->vtl[vtl].synic;
+        int r;
+
+        if (s->sint[n] & HV_SINT_MASKED)
+                return HV_STATUS_INVALID_SYNIC_STATE;
+        if (!waits(s, n, s->n_messages)) {
+                r = vtl_synic_post(vp, vtl, n, message);
+                if (r != 0)
+                        return MIN(r, 0);
+        }
+        if (s->n_messages == VTL_MESSAGES_MAX)
+                return HV_STATUS_INSUFFICIENT_BUFFERS;
+        s->messages[s->n_messages].sint = (uint8_t) n;
+        s->messages[s->n_messages++].message = *message;
+        return 0;
+}
+
+static int deliver(struct vtl_vp *vp, unsigned vtl) {
+        struct vtl_synic *s = &vp->vtl[vtl].synic;
+        unsigned kept = 0;
+
+        for (unsigned i = 0; i < s->n_messages; i++) {
+                unsigned n = s->messages[i].sint;
+                int r = waits(s, n, kept) ? 0 : vtl_synic_post(vp, vtl, n, &s->messages[i].message);
+
+                if (r < 0)
+                        return r;
+                if (r == 0 && kept++ != i)
+                        s->messages[kept - 1] = s->messages[i];
+        }
+        s->n_messages = kept;
+        return 0;
+}
+
+int vtl_synic_deliver(struct vtl_vp *vp) {
+        int r = 0;
+
+        for (unsigned vtl = 0; vtl < VTL_MAX_VTLS && r == 0; vtl++)
+                if (vp->vtl[vtl].synic.n_messages > 0)
+                        r = deliver(vp, vtl);
+        return r;
+}
+
+/* ---- Event flags ---- */
+
+int vtl_synic_signal(struct vtl_vp *vp, unsigned vtl, unsigned n, unsigned flag) {
+        uint64_t sint = vp->vtl[vtl].synic.sint[n];
+        struct hv_event_flags_page *page;
+        uint32_t bit = 1u << flag % 32;
+        int r;
+
+        if (sint & HV_SINT_MASKED)
+                return HV_STATUS_INVALID_SYNIC_STATE;
+        page = (struct hv_event_flags_page *) (void *) vtl_overlay_data(
+                vp->partition, vtl_overlay_page(VTL_OVERLAY_SIEFP, vp->index, vtl));
+        if (__atomic_fetch_or(&page->slot[n][flag / 32], bit, __ATOMIC_ACQ_REL) & bit)
+                return 0; /* the guest has not seen the last one yet */
+        r = raise(vp, vtl, sint);
         return r < 0 ? r : 1;
 }

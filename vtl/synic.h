@@ -23,6 +23,28 @@ void vtl_synic_reset(struct vtl_synic *s);
  */
 int vtl_synic_post(struct vtl_vp *vp, unsigned vtl, unsigned n, const struct hv_message *message);
 
+/**
+ * vtl_synic_queue() - the same for a message that is not to be lost
+ *
+ * One whose slot is busy waits, behind those that wait already.
+ *
+ * Return: 0, HV_STATUS_INSUFFICIENT_BUFFERS when too many wait, HV_STATUS_INVALID_SYNIC_STATE when
+ * the SINT is masked, or a negative errno.
+ */
+int vtl_synic_queue(struct vtl_vp *vp, unsigned vtl, unsigned n, const struct hv_message *message);
+
+/* Posts what waits and can be posted now. At the end of every exit: EOM is one. */
+int vtl_synic_deliver(struct vtl_vp *vp);
+
+/**
+ * vtl_synic_signal() - set an event flag and raise its SINT
+ * @flag: below HV_EVENT_FLAGS
+ *
+ * Return: 1 when it was not set before, 0 when it was, HV_STATUS_INVALID_SYNIC_STATE when the SINT
+ * is masked, or a negative errno.
+ */
+int vtl_synic_signal(struct vtl_vp *vp, unsigned vtl, unsigned n, unsigned flag);
+
 /* A fixed, edge-triggered interrupt, or an NMI, of a VTL of any VP. Return: 0 or a negative errno.
  */
 int vtl_assert_interrupt(struct vtl_vp *target, unsigned vtl, uint8_t vector, bool auto_eoi);

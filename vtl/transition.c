@@ -8,9 +8,12 @@
 #include "util/util.h"
 #include "vtl/engine.h"
 #include "vtl/hvpage.h"
+#include "vtl/measure.h"
 #include "vtl/memory.h"
+#include "vtl/probes.h"
 #include "vtl/segment.h"
 #include "vtl/switch.h"
+#include "vtl/tlb.h"
 
 #define EFER_LME (1ull << 8)
 #define EFER_LMA (1ull << 10)
@@ -94,6 +97,13 @@ int vtl_start(struct vtl_vp *vp) {
         }
         if (r == 0 && (vp->enabled_vtls & 2u))
                 r = vtl_enter_vtl1(vp, HV_VTL_ENTRY_VTL_CALL);
+        if (r == VTL_ENTRY_AGAIN) {
+                /* Not in VTL0 meanwhile: it comes back before its first instruction. */
+                vp->start_pending = true;
+                return p->config.ops->kick(p->config.ops_ctx, vp->index);
+        }
+        if (r == VTL_ENTRY_REFUSED)
+                r = 0; /* there is VTL0 only */
         if (r == -EINVAL) {
                 vp->ctl->action.kind = VTL_ACTION_SHUTDOWN; /* no CPU runs on such a context */
                 return 0;
@@ -103,9 +113,14 @@ int vtl_start(struct vtl_vp *vp) {
 
 int vtl_enter_vtl1(struct vtl_vp *vp, enum hv_vtl_entry_reason reason) {
         struct vtl_partition *p = vp->partition;
+        uint64_t left = vp->ctl->regs.rip;
+        enum vtl_switch_reason why;
         int r;
 
         if (vp->context_pending) {
+                r = vtl_measure_entry(vp);
+                if (r != 0)
+                        return r;
                 r = vtl_apply_context(vp);
                 if (r == -EINVAL) {
                         /* No CPU runs on such a context: what a triple fault would be (vsm.md 7.4).
@@ -123,6 +138,10 @@ int vtl_enter_vtl1(struct vtl_vp *vp, enum hv_vtl_entry_reason reason) {
         vp->active_vtl = 1;
         vp->exact_entry = true;
         vp->halted = false;
+        why = reason == HV_VTL_ENTRY_VTL_CALL ? VTL_SWITCH_CALL : VTL_SWITCH_INTERRUPT;
+        VTL_PROBE_SWITCH(vp->index, 0, 1, why, 0);
+        VTL_TRACE(p->header, vp->ctl, .kind = VTL_TRACE_SWITCH, .to = 1, .detail = (uint16_t) why,
+                  .data = left, .extra = vp->ctl->regs.rip);
         vtl_assist_enter(assist_page(vp), reason, &vp->ctl->regs, vp->vina);
         if (reason == HV_VTL_ENTRY_VTL_CALL)
                 vp->ctl->stats.vtl_calls++;
@@ -133,8 +152,58 @@ int vtl_enter_vtl1(struct vtl_vp *vp, enum hv_vtl_entry_reason reason) {
         return 0;
 }
 
-/* HvRegisterPendingEvent0 of VTL0, an exception that VTL1 asked for (vsm.md 4.12) */
-static int deliver_pending_event(struct vtl_vp *vp) {
+enum exception_class {
+        CLASS_BENIGN,
+        CLASS_CONTRIBUTORY,
+        CLASS_PAGE_FAULT,
+        CLASS_DOUBLE_FAULT,
+};
+
+static enum exception_class class_of(unsigned vector) {
+        switch (vector) {
+        case 0: /* DE TS NP SS GP */
+        case 10 ... 13:
+                return CLASS_CONTRIBUTORY;
+        case 14:
+                return CLASS_PAGE_FAULT;
+        case X86_DF:
+                return CLASS_DOUBLE_FAULT;
+        default:
+                return CLASS_BENIGN;
+        }
+}
+
+/* An exception while another one waits to be delivered (SDM volume 3A, table 6-5). Return: whether
+ * the CPU would shut down. */
+static bool merge_exceptions(unsigned first, struct plane_injection *second) {
+        enum exception_class a = class_of(first), b = class_of(second->vector);
+
+        if (b == CLASS_BENIGN || a == CLASS_BENIGN)
+                return false;
+        if (a == CLASS_DOUBLE_FAULT)
+                return true;
+        if (a == CLASS_CONTRIBUTORY && b == CLASS_PAGE_FAULT)
+                return false; /* one after the other */
+        second->vector = X86_DF;
+        second->has_error_code = 1;
+        second->error_code = 0;
+        return false;
+}
+
+/* A halted VP wakes for it (vsm.md 7.5). */
+static int wake_vtl0(struct vtl_vp *vp) {
+        const struct kvm_mp_state runnable = { .mp_state = KVM_MP_STATE_RUNNABLE };
+        struct vtl_partition *p = vp->partition;
+        struct kvm_mp_state now;
+        int r;
+
+        r = vtl_op(p, get, 0, PLANE_MP_STATE, &now, sizeof(now));
+        if (r < 0 || now.mp_state != KVM_MP_STATE_HALTED)
+                return r;
+        return vtl_op(p, set, 0, PLANE_MP_STATE, &runnable, sizeof(runnable));
+}
+
+int vtl_deliver_event(struct vtl_vp *vp) {
         struct vtl_partition *p = vp->partition;
         uint64_t event = vp->pending_event0[0];
         struct plane_injection inj = {
@@ -143,15 +212,23 @@ static int deliver_pending_event(struct vtl_vp *vp) {
                 .has_error_code = event >> 8 & 1,
                 .error_code = (uint32_t) (event >> 32),
         };
+        struct kvm_vcpu_events now;
         int r;
 
-        if (!(event & 1))
-                return 0;
         vp->pending_event0[0] = 0;
         r = vtl_op(p, complete, 0);
+        if (r == 0)
+                r = wake_vtl0(vp);
+        if (r == 0)
+                r = vtl_op(p, get, 0, PLANE_EVENTS, &now, sizeof(now));
         if (r < 0)
                 return r;
-        if (inj.vector == 14) {
+        if ((now.exception.injected || now.exception.pending) &&
+            merge_exceptions(now.exception.nr, &inj)) {
+                vp->ctl->action.kind = VTL_ACTION_SHUTDOWN;
+                return 0;
+        }
+        if (inj.vector == X86_PF) {
                 vp->ctl->sregs.cr2 = vp->pending_event0[1];
                 vp->ctl->regs_dirty |= KVM_SYNC_X86_SREGS;
         }
@@ -161,10 +238,12 @@ static int deliver_pending_event(struct vtl_vp *vp) {
 int vtl_leave_vtl1(struct vtl_vp *vp, bool fast) {
         struct vtl_partition *p = vp->partition;
         struct kvm_sregs *from = &vp->ctl->sregs;
+        enum vtl_switch_reason why = fast ? VTL_SWITCH_FAST_RETURN : VTL_SWITCH_RETURN;
         bool long_mode = vtl_long_mode(from);
+        uint64_t left = vp->ctl->regs.rip;
         int r;
 
-        vp->tlb_locked = false;
+        vtl_tlb_unlock(vp);
         r = vtl_op(p, switch_to, 0, PLANE_SWITCH_EXACT);
         if (r < 0)
                 return r;
@@ -172,10 +251,13 @@ int vtl_leave_vtl1(struct vtl_vp *vp, bool fast) {
         vp->exact_entry = false;
         vp->ctl->suspended_vtls &= ~1u;
         vp->ctl->stats.vtl_returns++;
+        VTL_PROBE_SWITCH(vp->index, 1, 0, why, 0);
+        VTL_TRACE(p->header, vp->ctl, .kind = VTL_TRACE_SWITCH, .from = 1, .detail = (uint16_t) why,
+                  .data = left, .extra = vp->ctl->regs.rip);
         vtl_assist_leave(assist_page(vp), fast, long_mode, &vp->ctl->regs, vp->vina);
         vp->ctl->regs_dirty |= KVM_SYNC_X86_REGS;
         vtl_commit_stores(vp);
-        return deliver_pending_event(vp);
+        return 0;
 }
 
 int vtl_guest_switch(struct vtl_vp *vp, bool is_return, uint64_t input) {

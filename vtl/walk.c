@@ -180,3 +180,98 @@ int walk(const struct walk_space *space, const struct kvm_sregs *sregs, uint64_t
                 ret->fault = WALK_PERMISSION;
         return 0;
 }
+
+/* ---- All of it ---- */
+
+#define TABLE_SIZE 4096u
+
+struct leaves {
+        const struct walk_space *space;
+        const struct kvm_sregs *sregs;
+        const struct mode *mode;
+        uint64_t tables_left;
+        walk_leaf_fn *fn;
+        void *userdata;
+};
+
+/* What the entries above one, and it itself, say together */
+struct rights {
+        uint64_t all, any;
+};
+
+static uint64_t sign_extend(const struct mode *m, uint64_t gva) {
+        unsigned bits = 12 + m->levels * m->index_bits;
+
+        return m->levels >= 4 && (gva >> (bits - 1) & 1) ? gva | UINT64_MAX << bits : gva;
+}
+
+static int visit_table(struct leaves *w, unsigned level, uint64_t table, uint64_t gva,
+                       struct rights above);
+
+static int visit_entry(struct leaves *w, unsigned level, uint64_t pte, uint64_t gva,
+                       struct rights r) {
+        const struct mode *m = w->mode;
+        bool pdpte = m->pdpte && level == 3;
+        struct walk_leaf leaf;
+
+        if (!(pte & PTE_P) || reserved_bits(m, w->sregs, level, pte))
+                return 0;
+        if (!pdpte) {
+                r.all &= pte;
+                r.any |= pte;
+        }
+        /* As in walk(): NX without EFER.NXE was a reserved bit, and 4-byte entries have none. */
+        if (r.any & PTE_NX)
+                return 0;
+        if (level > 1 && (pdpte || level > m->max_leaf || !(pte & PTE_PS)))
+                return visit_table(w, level - 1, pte & PTE_ADDR, gva, r);
+        leaf = (struct walk_leaf){
+                .gva = sign_extend(m, gva),
+                .size = 1ull << (12 + (level - 1) * m->index_bits),
+                .writable = r.all & PTE_W,
+                .user = r.all & PTE_U,
+        };
+        leaf.gpa = leaf_address(m, level, pte, 0, leaf.size);
+        return w->fn(w->userdata, &leaf);
+}
+
+static int visit_table(struct leaves *w, unsigned level, uint64_t table, uint64_t gva,
+                       struct rights above) {
+        const struct mode *m = w->mode;
+        unsigned shift = 12 + (level - 1) * m->index_bits;
+        uint64_t n = m->pdpte && level == 3 ? 4 : 1ull << m->index_bits;
+        uint8_t entries[TABLE_SIZE];
+        int r;
+
+        if (w->tables_left == 0)
+                return -E2BIG;
+        w->tables_left--;
+        r = w->space->read(w->space->userdata, table, entries, (uint32_t) (n * m->entry_size));
+        if (r == -EFAULT)
+                return 0;
+        for (uint64_t i = 0; i < n && r == 0; i++) {
+                uint64_t pte = 0;
+
+                memcpy(&pte, entries + i * m->entry_size, m->entry_size);
+                r = visit_entry(w, level, pte, gva | i << shift, above);
+        }
+        return r;
+}
+
+int walk_executable(const struct walk_space *space, const struct kvm_sregs *sregs,
+                    uint64_t tables_max, walk_leaf_fn *fn, void *userdata) {
+        const struct rights top = { .all = PTE_W | PTE_U };
+        struct leaves w = {
+                .space = space,
+                .sregs = sregs,
+                .tables_left = tables_max,
+                .fn = fn,
+                .userdata = userdata,
+        };
+
+        if (!(sregs->cr0 & CR0_PG))
+                return fn(userdata, &(struct walk_leaf){
+                                            .size = 1ull << 32, .writable = true, .user = true });
+        w.mode = paging_mode(sregs);
+        return visit_table(&w, w.mode->levels, sregs->cr3 & w.mode->root_mask, 0, top);
+}

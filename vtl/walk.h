@@ -13,15 +13,16 @@
 #include <linux/kvm.h>
 
 /**
- * struct walk_space - memory as one VTL sees it
- * @read: copies guest physical memory, rights ignored; -EFAULT when the range is not RAM, another
- * negative errno when the host failed. The range never crosses a page.
- * @rights: HV_MAP_GPA_* of a page for that VTL; HV_MAP_GPA_ALL when it is not RAM
- * @userdata: handed to both
+ * struct walk_space - memory as one VTL sees it @read: copies guest physical memory, rights
+ * ignored; -EFAULT when the range is not RAM, another negative errno when the host failed. The
+ * range never crosses a page. @rights: HV_MAP_GPA_* of a page for that VTL; HV_MAP_GPA_ALL when it
+ * is not RAM @no_execute: whether the VTL is kept from executing a page; NULL when it may execute
+ * what it reads @userdata: handed to all
  */
 struct walk_space {
         int (*read)(void *userdata, uint64_t gpa, void *buf, uint32_t len);
         unsigned (*rights)(void *userdata, uint64_t gpn);
+        bool (*no_execute)(void *userdata, uint64_t gpn);
         void *userdata;
 };
 
@@ -97,3 +98,35 @@ struct walk_result {
  */
 int walk(const struct walk_space *space, const struct kvm_sregs *sregs, uint64_t gva,
          unsigned flags, struct walk_result *ret);
+
+/**
+ * struct walk_leaf - one page of a guest, of whatever size, that its tables let be executed
+ * @gva: where the guest sees it, canonical
+ * @gpa: where it lies
+ * @size: in bytes
+ * @writable: by the entries; CR0.WP is not looked at
+ * @user: at CPL 3, too
+ */
+struct walk_leaf {
+        uint64_t gva;
+        uint64_t gpa;
+        uint64_t size;
+        bool writable;
+        bool user;
+};
+
+/* Anything but 0 ends the walk. */
+typedef int walk_leaf_fn(void *userdata, const struct walk_leaf *leaf);
+
+/**
+ * walk_executable() - every page that can be executed, at any privilege level
+ * @tables_max: how many tables are read at most; tables may well contain each other
+ * @fn: called in the order of addresses, as unsigned numbers
+ *
+ * Each table is copied once. One outside RAM, and entries with reserved bits, lead nowhere. Without
+ * paging there is one page of 4 GiB.
+ *
+ * Return: 0, what @fn returned, -E2BIG for more tables, or a negative errno of reading.
+ */
+int walk_executable(const struct walk_space *space, const struct kvm_sregs *sregs,
+                    uint64_t tables_max, walk_leaf_fn *fn, void *userdata);

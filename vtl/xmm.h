@@ -3,11 +3,19 @@
 
 #include <stdint.h>
 
+#include "vtl/hvdef.h"
+
 struct vtl_vp;
 
 /*
- * XMM registers of the VP being served. They are shared by the levels, so they are the active
- * plane's. @n of them from @first on. Return: 0 or a negative errno.
+ * FPU registers of the VP being served. They are shared by the levels, so they are the active
+ * plane's. Return: 0 or a negative errno; vtl_fp_set() HV_STATUS_INVALID_REGISTER_VALUE, too.
  */
+
+/* XMM: @n of them from @first on */
 int vtl_xmm_get(struct vtl_vp *vp, unsigned first, unsigned n, uint8_t (*ret)[16]);
 int vtl_xmm_set(struct vtl_vp *vp, unsigned first, unsigned n, const uint8_t (*value)[16]);
+
+/* HV_X64_REGISTER_FP_MMX0 to HV_X64_REGISTER_XMM_CONTROL_STATUS */
+int vtl_fp_get(struct vtl_vp *vp, uint32_t name, union hv_register_value *ret);
+int vtl_fp_set(struct vtl_vp *vp, uint32_t name, const union hv_register_value *value);

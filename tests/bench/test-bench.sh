@@ -38,6 +38,23 @@ time daemon handoff 10 20 300000 360000
 time daemon instruction 10 200 440 480
 time plain raw_exit 10 40 380000 380000
 time in-process switch 10 20 800000 980000
+time daemon switch 10 20 $2 1400000
+time in-process switch 10 20 800000 980000
+time daemon switch 10 20 $2 1400000
+call in-process registers raw_exit 10 40 400000 480000
+call in-process registers get_register 10 20 300000 400000
+call daemon registers raw_exit 10 40 440000 480000
+call daemon registers get_register 10 20 440000 660000
+call daemon protect raw_exit 10 40 400000 480000
+call daemon protect modify_510_held 10 5100 5100000 6000000
+call daemon protect raw_exit 10 40 400000 480000
+call daemon protect modify_510_held 10 5100 10200000 12000000
+call daemon protect raw_exit 10 40 400000 480000
+call daemon protect modify_510_held 10 5100 20400000 24000000
+call daemon interrupts raw_exit 10 40 400000 480000
+call daemon interrupts vina_tick 10 2 400000 600000
+call daemon interrupts vina_probe 10 1 150000 170000
+missing modify_100000_apart there are not enough
 count in-process switch 100 450 400
 count in-process switch 200 $((450 + 100 * $1)) $((400 + 100 * $1))
 count in-process handoff 100 150 100
@@ -76,11 +93,20 @@ is "$status" 0 "a report of good records"
 is "$(field raw_exit_us)" 10.0 "the best raw exit of all runs"
 is "$(field switch_in_process_us)" 40.0 "the best switch, per iteration"
 is "$(field switch_in_process_ratio)" 2.0 "over two raw exits"
-is "$(field daemon_over_in_process)" 1.05 "vtld over in process"
+is "$(field daemon_over_in_process)" 1.05 "vtld over in process, the median of pairs"
+is "$(field daemon_over_in_process_least)" 0.933 "and the least"
+is "$(field get_register_ratio)" 2.0 "a call over the raw exit of its run"
+is "$(field modify_510_held_page_ratio)" 0.2 "a page of a list, the median of runs"
+is "$(field modify_510_running_page_ratio)" null "a list that was not measured is null"
+is "$(field vina_latency_us)" 300.0 "VINA's latency is that of the median round"
+is "$(field vina_latency_best_us)" 200.0 "beside that of the best one"
+is "$(field vina_probe_us)" 150.0 "what a tick takes"
+is "$(field not_measured)" '["modify_100000_apart: there are not enough"]' "what is not measured says why"
+check "in the table, too" says "^100,000 apart *not measured: there are not enough"
 is "$(field switch_vcpu_ioctls)" 4.0 "vCPU ioctls by difference"
 is "$(field switch_fpu_us)" null "what was not measured is null"
 is "$(field cpu)" '"A \"fast\" one"' "quotes in a name"
-check "nothing is missed" says "vtld over in process: 1.05$"
+check "nothing is missed" says "vtld over in process: 1.05, median of 3 pairs of runs from 0.93 to 1.05$"
 
 records 4 960000 >"$scratch/slow"
 report "$scratch/slow"
@@ -98,6 +124,9 @@ is "$status" 2 "counts are missing"
 grep -v "^time plain" "$scratch/good" >"$scratch/part"
 report "$scratch/part"
 is "$status" 2 "a time is missing"
+awk '!/^time daemon switch/ || ++n < 3' "$scratch/good" >"$scratch/part"
+report "$scratch/part"
+is "$status" 2 "a run without its pair"
 
 # ---- The measurements ----
 
@@ -109,15 +138,21 @@ import sys
 
 FACTS = {"version": str, "host": str, "kernel": str, "cpu": str, "kvm": str, "cpus": int,
          "precise_faults": bool, "statistic": str, "rounds": int, "iterations": int,
-         "missed": list, "warnings": list}
+         "missed": list, "warnings": list, "not_measured": list}
 TIMES = ["raw_exit_us", "plain_exit_us", "switch_in_process_us", "switch_daemon_us",
          "engine_handoff_us", "engine_in_process_us", "guest_instruction_us"]
 RATIOS = ["raw_exit_over_plain", "switch_in_process_ratio", "switch_daemon_ratio",
-          "daemon_over_in_process", "engine_handoff_ratio", "engine_in_process_ratio"]
+          "daemon_over_in_process", "daemon_over_in_process_least", "daemon_over_in_process_most",
+          "engine_handoff_ratio", "engine_in_process_ratio"]
 COUNTS = {"switch_vcpu_ioctls": (4, 6), "switch_in_process_vcpu_ioctls": (4, 6),
           "switch_syscalls": (4, 6), "switch_in_process_syscalls": (4, 6),
           "engine_handoff_vcpu_ioctls": (1, 1)}
 FPU = {"switch_fpu_us": (0, 1e6), "switch_fpu_ratio": (0, 1e3), "switch_fpu_vcpu_ioctls": (5, 6)}
+CALLS = ["get_register_ratio", "get_register_fast_ratio", "ipi_own_ratio", "ipi_vtl1_ratio",
+         "ipi_vtl0_ratio", "ipi_halted_ratio", "vina_direct_ratio", "vina_latency_us",
+         "vina_latency_best_us", "vina_probe_us"]
+CALLS += [f"modify_{what}_{how}_page_ratio" for what in ("1", "510", "510_apart") for how in ("held", "running")]
+LEFT_OUT = [f"modify_{what}_{how}_page_ratio" for what in ("100000", "100000_apart") for how in ("held", "running")]
 SLACK = 0.3     # the machine is busy: a signal more or less
 
 bench = json.load(open(sys.argv[1]))
@@ -140,7 +175,14 @@ for name, (low, high) in COUNTS.items():
 for name, (low, high) in FPU.items():
     want(bench.get(name) is None if not bench["precise_faults"] else
          isinstance(bench.get(name), float) and low - SLACK <= bench[name] <= high + SLACK, name)
-for name in bench.keys() - FACTS.keys() - COUNTS.keys() - FPU.keys() - set(TIMES) - set(RATIOS):
+for name in CALLS:
+    want(bench.get(name) is None if name == "get_register_fast_ratio" and not bench["precise_faults"] else
+         isinstance(bench.get(name), float) and 0 < bench[name] < 1e6, name)
+for name in LEFT_OUT:
+    want(name in bench and bench[name] is None, name)
+want(len(bench.get("not_measured", [])) == 2, "not_measured")
+known = {*FACTS, *TIMES, *RATIOS, *COUNTS, *FPU, *CALLS, *LEFT_OUT}
+for name in bench.keys() - known:
     problems.append(f"{name}: unknown to the test")
 for problem in problems:
     print("# " + problem)
@@ -162,8 +204,8 @@ if [ -n "$why" ]; then
                 skip "$test" "$why"
         done <"$scratch/tests"
 else
-        "$srcdir/tests/bench/run" --output="$json" --runs=1 --rounds=2 --iterations=5 --count=500 \
-                --counts-only >"$scratch/said" 2>&1
+        "$srcdir/tests/bench/run" --output="$json" --runs=1 --call-runs=1 --rounds=2 --iterations=5 --count=500 \
+                --no-many --counts-only >"$scratch/said" 2>&1
         is $? 0 "one run of all measurements"
         [ -e "$json" ] || diag "$(cat "$scratch/said")"
         check "it writes bench.json" test -s "$json"

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The shipped bus policy: everybody may look, only the service may be the service."""
 
+import xml.etree.ElementTree as ElementTree
+
 from common import *
 
 NOBODY = 65534
@@ -46,6 +48,36 @@ def test_nobody_may_set_a_property():
 def test_what_is_not_named_is_denied():
     denied("call", "org.vtld1", ROOT, MANAGER, "LoadPolicy")
     denied("call", "org.vtld1", ROOT, "org.vtld1.Other", "ListPartitions")
+
+
+# What everybody may call, as far as the bus is concerned; all else is root's and vtld's.
+OF_EVERYBODY = {(MANAGER, "ListPartitions"), (MANAGER, "GetPartition"), (MANAGER, "Reload")}
+
+
+def methods():
+    """(interface, name, signature) of each method that there is"""
+    for interface in MANAGER, PARTITION, PROCESSOR:
+        tree = ElementTree.parse(os.path.join(SRCDIR, "data", interface + ".xml"))
+        for method in tree.getroot().find("interface").findall("method"):
+            yield interface, method.get("name"), [a.get("type") for a in method.findall("arg") if a.get("direction") == "in"]
+
+
+def test_each_method():
+    values = {"s": ["x"], "t": ["0"], "ay": ["0"], "at": ["0"], "u": ["0"]}
+    names = set()
+    with running_vm() as (_, _, path, _):
+        objects = {MANAGER: ROOT, PARTITION: path, PROCESSOR: path + "/vp/0"}
+        for interface, name, types in methods():
+            names.add((interface, name))
+            call = ["call", "org.vtld1", objects[interface], interface, name]
+            if types:
+                call += ["".join(types), *[v for t in types for v in values[t]]]
+            if (interface, name) in OF_EVERYBODY:
+                answer = as_nobody(*call)
+                assert "rejected" not in answer.stderr.lower(), (name, answer.stderr)
+            else:
+                denied(*call)
+    assert OF_EVERYBODY < names, "there are such methods, and others"
 
 
 def test_only_the_service_may_be_the_service():

@@ -9,6 +9,7 @@ def test_manager_without_vms():
     properties = daemons.get_all(ROOT, MANAGER)
     assert re.fullmatch(r"\d+\.\d+.*", properties["Version"])
     assert properties["Partitions"] == 0 and properties["MaxPartitions"] == 64
+    assert properties["LibvirtState"] == "off"
     assert daemons.call(ROOT, MANAGER, "ListPartitions")[0] == []
     assert not [path for path in managed() if path != ROOT]
 
@@ -56,10 +57,13 @@ def test_properties_of_a_partition():
         assert properties == {
             "Uuid": str(vm.uuid), "Name": "eine VM", "Vmm": os.getpid(), "VmmUid": os.getuid(), "VpCount": 3,
             "State": "running", "WorkerPid": pid, "PolicyName": "all", "Vtl1Allowed": True,
+            "LibvirtDomain": "", "LibvirtPolicy": "",
             "EnabledVtls": 1, "ProtectionEnabled": False, "PartitionConfig": 0,
             "Backend": "stock", "FaultPrecision": "imprecise", "ExecuteEnforcement": "none",
             "DmaEnforcement": "none", "StartupDenial": "none",
-            "ProtectedPages": 0, "Intercepts": 0, "Denied": 0,
+            "ProtectedPages": 0, "Intercepts": 0, "Denied": 0, "MeasurementState": "none", "MeasurementDigest": "",
+            "Unenforced": [], "UnenforcedCrIntercepts": [], "Mappings": 0, "MappingsMax": 0, "ProtectionsRefused": 0,
+            "StrictPages": 0, "StrictSteps": 0, "Crashes": 0, "CrashVtl": 0, "CrashParameters": [],
         }
 
 

@@ -102,10 +102,28 @@ vtld_answers()
 # start_vtld SCRATCH PROGRAM: with SCRATCH/policy.conf, listens at SCRATCH/attach.sock
 start_vtld()
 {
-        "$2" --socket-path="$1/attach.sock" --bus="$address" --policy="$1/policy.conf" \
+        "$2" --config=/dev/null --socket-path="$1/attach.sock" --bus="$address" --libvirt-uri= --policy="$1/policy.conf" \
                 >"$1/vtld.log" 2>&1 &
         vtld=$!
         wait_until 20 $vtld vtld_answers
+}
+
+# begin_scratch: a directory $scratch; at the end it is gone, and so are the daemons and the process
+# $guest, if there is one
+begin_scratch()
+{
+        scratch=$(mktemp -d)
+        guest=''
+        trap end_scratch EXIT
+        trap 'exit 143' HUP INT TERM
+}
+
+# shellcheck disable=SC2329,SC2317
+end_scratch()
+{
+        [ -z "$guest" ] || end_process "$guest"
+        end_daemons
+        rm -rf "$scratch"
 }
 
 end_daemons()

@@ -202,8 +202,17 @@ static void check_done(const struct side *s, const struct side_state *before, ui
 static void check_retry(const struct side *s, const struct side_state *before, uint64_t control) {
         uint64_t now = get_control(&s->now, s->io.long_mode);
         struct allowed a = { .rcx = s->io.long_mode, .rdx = !s->io.long_mode };
+        const struct allowed nothing = { 0 };
 
-        MUST(s->row && s->row->kind == HV_CALL_REP);
+        MUST(s->row);
+        if (now == control) {
+                /* The call could not be served now: it is issued again as it was. */
+                MUST((s->fails && s->fail_with == HV_STATUS_TIMEOUT) ||
+                     s->prepare_with == HV_STATUS_TIMEOUT);
+                must_only_change(s, before, &nothing);
+                return;
+        }
+        MUST(s->row->kind == HV_CALL_REP);
         MUST(((now ^ control) & ~(HV_CONTROL_REP_MASK << HV_CONTROL_REP_START_SHIFT)) == 0);
         MUST(get_start(now) > get_start(control) && get_start(now) < get_count(control));
         allow_output(s, before, control, &a);

@@ -31,10 +31,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* What happens next */
 enum {
-        STEP_MESSAGE, /* as it is */
-        STEP_FRAMED,  /* command and payload; the header is made right */
-        STEP_STARTED, /* the worker answers START: data[0] is the errno, 0 for success */
-        STEP_BROKEN,  /* receiving failed */
+        STEP_MESSAGE,  /* as it is */
+        STEP_FRAMED,   /* command and payload; the header is made right */
+        STEP_STARTED,  /* the worker answers START: answer is the errno, 0 for success */
+        STEP_BROKEN,   /* receiving failed */
+        STEP_ATTACHED, /* ATTACH is answered likewise */
         _STEP_MAX,
 };
 
@@ -63,8 +64,9 @@ struct fuzz {
         bool issued[FDS_MAX]; /* handed to the protocol at some time */
         struct fd_facts facts[FDS_MAX];
         uint8_t answer;
-        bool attached; /* attach() said yes, and no detach() since */
-        bool started;  /* start() said yes, and was not answered */
+        bool attaching; /* attach() said yes, and was not answered */
+        bool attached;  /* it was answered with yes, and no detach() since */
+        bool started;   /* start() said yes, and was not answered */
         uint64_t next_inode;
 };
 
@@ -130,11 +132,12 @@ static void check_vm(const struct fuzz *f, const struct protocol_vm *vm) {
 static int op_attach(void *userdata, const struct protocol_vm *vm, const char **ret_why) {
         struct fuzz *f = userdata;
 
-        MUST(!f->attached && f->protocol.state == PROTOCOL_GREETED);
+        MUST(!f->attaching && !f->attached && f->protocol.state == PROTOCOL_ATTACHING);
+        MUST(vm == &f->protocol.vm);
         check_vm(f, vm);
         if (f->answer)
                 return -(int) f->answer;
-        f->attached = true;
+        f->attaching = true;
         return 0;
 }
 
@@ -271,9 +274,10 @@ static void check_state(const struct fuzz *f) {
         const struct protocol *p = &f->protocol;
 
         MUST(p->state < _PROTOCOL_STATE_MAX);
+        MUST(f->attaching == (p->state == PROTOCOL_ATTACHING));
         MUST(f->attached == (p->state >= PROTOCOL_ATTACHED));
         MUST(f->started == (p->state == PROTOCOL_STARTING));
-        if (p->state < PROTOCOL_ATTACHED || p->state >= PROTOCOL_RUNNING)
+        if (p->state < PROTOCOL_ATTACHING || p->state >= PROTOCOL_RUNNING)
                 MUST(p->vm.control_fd < 0 && p->vm.overlay_fd < 0);
 }
 
@@ -305,8 +309,8 @@ static bool step_message(struct fuzz *f, const struct step *s, const uint8_t *fd
         for (unsigned i = 0; i < n_fds; i++)
                 fds[i] = issue_fd(f, fd_bytes[i], i, n_fds, vps_of(message, len));
         f->answer = s->answer;
-        if (f->protocol.state == PROTOCOL_STARTING) {
-                /* The owner reads no message before START is answered. */
+        if (f->protocol.state == PROTOCOL_ATTACHING || f->protocol.state == PROTOCOL_STARTING) {
+                /* The owner reads no message before these are answered. */
                 for (unsigned i = 0; i < n_fds; i++)
                         fds[i] = safe_close(fds[i]);
                 return true;
@@ -316,10 +320,25 @@ static bool step_message(struct fuzz *f, const struct step *s, const uint8_t *fd
                 go_on = !reply.close;
                 protocol_reply_done(&reply);
         } else
-                MUST(f->protocol.state == PROTOCOL_STARTING);
+                MUST(f->protocol.state == PROTOCOL_ATTACHING ||
+                     f->protocol.state == PROTOCOL_STARTING);
         for (unsigned i = 0; i < n_fds; i++)
                 MUST(fds[i] < 0);
         return go_on;
+}
+
+static void step_attached(struct fuzz *f, int error) {
+        struct protocol_reply reply;
+
+        if (f->protocol.state != PROTOCOL_ATTACHING)
+                return;
+        f->attaching = false;
+        f->attached = !error;
+        protocol_attached(&f->protocol, -error, error ? "why" : NULL, &reply);
+        check_reply(&reply, NULL);
+        MUST(reply.message.header.command == VTL_COMMAND_ATTACH);
+        MUST(!error == !reply.message.header.error && reply.fd < 0);
+        protocol_reply_done(&reply);
 }
 
 static void step_started(struct fuzz *f, int error) {
@@ -367,6 +386,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 size -= n_fds;
                 len = MIN(s.len, size);
                 switch (s.what % _STEP_MAX) {
+                case STEP_ATTACHED:
+                        step_attached(&f, s.answer);
+                        break;
                 case STEP_STARTED:
                         step_started(&f, s.answer);
                         break;

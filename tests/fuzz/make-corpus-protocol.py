@@ -6,7 +6,7 @@ import os
 import struct
 import sys
 
-MESSAGE, FRAMED, STARTED, BROKEN = range(4)
+MESSAGE, FRAMED, STARTED, BROKEN, ATTACHED = range(5)
 VERSION, ATTACH, VP, START, DETACH, PAUSE, CONTINUE, SAVE, RESTORE, RESET, ADD_MEMORY = range(1, 12)
 OTHER, SMALL, SAME_FILE, UNSEALED, READ_ONLY, WRITE_SEALED = 1, 8, 16, 32, 64, 128
 
@@ -23,7 +23,12 @@ def version(major=1, minor=0, control=1):
     return framed(VERSION, struct.pack("=HHIQIIII", major, minor, control, 0, 0, 0, 0, 0))
 
 
-def attach(vps=1, name=b"vm", regions=((0, 1 << 21, 0),), bits=40, flags=0, fds=None, answer=0, uuid=b"u" * 16):
+def attach(*args, **more):
+    """ATTACH, and the answer to it when the VM's owner takes it"""
+    return attaching(*args, **more) + step(ATTACHED)
+
+
+def attaching(vps=1, name=b"vm", regions=((0, 1 << 21, 0),), bits=40, flags=0, fds=None, answer=0, uuid=b"u" * 16):
     ids = list(range(vps)) + [0] * (64 - vps)
     payload = struct.pack("=16s64sIIIIQ64I", uuid, name, vps, len(regions), flags, bits, 2000000, *ids[:64])
     payload += b"".join(struct.pack("=QQQ", *r) for r in regions)
@@ -62,6 +67,8 @@ CORPUS = {
     "attach-name": version() + attach(name="größe".encode()),
     "attach-bad-name": version() + attach(name=b"\xff\n"),
     "attach-refused": version() + attach(answer=17) + attach(),
+    "attach-refused-later": version() + attaching() + step(ATTACHED, answer=1) + attach() + vp(0),
+    "attach-unanswered": version() + attaching() + vp(0) + framed(DETACH),
     "attach-twice": version() + attach() + attach(),
     "attach-no-fds": version() + attach(fds=[]),
     "vp-twice": version() + attach() + vp(0) + vp(0),

@@ -11,39 +11,6 @@
 #define PAGE WINDOW_PAGE(8)
 #define UNTOUCHED 0x7777777777777777ull
 
-struct xmm {
-        uint64_t low, high;
-};
-
-/* What goes into XMM0-15 and R8, and what comes out */
-struct xmm_call {
-        struct xmm xmm[16];
-        uint64_t control, rdx, r8, entry;
-};
-
-/* uint64_t xmm_call(struct xmm_call *c) */
-uint64_t xmm_call(struct xmm_call *c);
-__asm__(".pushsection .text\n"
-        "xmm_call:\n"
-        "        pushq %rdi\n"
-        ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
-        "        movups 16 * \\n(%rdi), %xmm\\n\n"
-        ".endr\n"
-        "        movq 256(%rdi), %rcx\n"
-        "        movq 264(%rdi), %rdx\n"
-        "        movq 272(%rdi), %r8\n"
-        "        call *280(%rdi)\n"
-        "        popq %rdi\n"
-        ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
-        "        movups %xmm\\n, 16 * \\n(%rdi)\n"
-        ".endr\n"
-        "        movq %rdx, 264(%rdi)\n"
-        "        movq %r8, 272(%rdi)\n"
-        "        ret\n"
-        ".popsection");
-_Static_assert(offsetof(struct xmm_call, control) == 256 && offsetof(struct xmm_call, entry) == 280,
-               "xmm_call");
-
 static struct xmm_call c;
 static uint64_t result;
 

@@ -146,7 +146,7 @@ static void test_faults(void) {
         is_gp(HV_MSR_SVERSION, 1, "SynIC version is read-only");
         is_gp(0x40000050, 0, "no such MSR");
         is(fault_of(rdmsr(0x40000050)).vector, VECTOR_GP, "#GP on reading it");
-        is(rdmsr(HV_MSR_VP_INDEX), 0, "VP index");
+        is(rdmsr(HV_MSR_VP_INDEX), this_cpu()->index, "VP index");
         is(rdmsr(HV_MSR_SVERSION), 1, "SynIC version");
         is(rdmsr(HV_MSR_SINT15), HV_SINT_RESET, "SINT15 after reset");
 }

@@ -1,21 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The guest's side of the benchmark. Measures everything in turn, in so many rounds, so that what
- * is compared was measured at nearly the same time; a round is shorter than what the host's
- * scheduler gives to others, so that the best one was disturbed by nobody. Then it prints
- * "bench NAME ROUNDS ITERATIONS BEST_NS MEDIAN_NS", the times being those of a round. The loops are
- * a few instructions. Only "switch_fpu" touches the FPU.
- *
- * Command line: rounds=N, and iterations in each round, 0 leaves one out: raw=N, switch=N,
- * handoff=N, memory=N, fpu=N (not where KVM emulates the guest's instructions), instruction=N (how
- * dear instructions are that never leave the guest: not at all, or very where KVM emulates them).
- *
- * A guest without trust levels can measure raw exits. It has no reference counter: it is told what
- * another guest printed in "tsc KHZ", as khz=KHZ.
+ * The benchmark's switches and hypercalls. The loops are a few instructions. Only "switch_fpu" and
+ * "get_register_fast" touch the FPU: not where KVM emulates the guest's instructions. "instruction"
+ * is how dear those are that never leave the guest: not at all, or very where KVM emulates them. A
+ * guest without trust levels can measure raw exits.
  */
-#include "lib/hv.h"
-
-#define UNHANDLED_PORT 0x80
+#include "lib/bench.h"
 
 uint64_t bench_entry, bench_return_entry;
 volatile uint32_t bench_stop, bench_count;
@@ -91,10 +81,6 @@ __asm__(".pushsection .text\n"
         ".popsection");
 /* clang-format on */
 
-/*
- * Time is the TSC's: reading the reference counter is a handoff to the engine. How fast the TSC
- * runs, the reference counter tells when all is over.
- */
 static uint64_t started;
 
 static void start(void) {
@@ -105,16 +91,7 @@ static uint64_t stop(void) {
         return rdtsc() - started;
 }
 
-static uint64_t bench_raw(uint64_t n) {
-        start();
-        __asm__ volatile("1: outb %%al, %1; decq %0; jnz 1b"
-                         : "+r"(n)
-                         : "i"(UNHANDLED_PORT)
-                         : "cc", "memory");
-        return stop();
-}
-
-static uint64_t bench_instruction(uint64_t n) {
+static uint64_t bench_instruction(const struct bench *b, uint64_t n) {
         start();
         __asm__ volatile("1: subq $2, %0; ja 1b" : "+r"(n) : : "cc");
         return stop();
@@ -143,16 +120,16 @@ static uint64_t switch_with(void (*returns)(void), uint64_t n) {
         return time;
 }
 
-static uint64_t bench_switch(uint64_t n) {
+static uint64_t bench_switch(const struct bench *b, uint64_t n) {
         return switch_with(bench_returns, n);
 }
 
-static uint64_t bench_fpu(uint64_t n) {
+static uint64_t bench_fpu(const struct bench *b, uint64_t n) {
         return switch_with(bench_fpu_returns, n);
 }
 
 /* A call that the engine serves: the partition has VTL1 already, so nothing changes. */
-static uint64_t bench_handoff(uint64_t n) {
+static uint64_t bench_handoff(const struct bench *b, uint64_t n) {
         const uint64_t control = HVCALL_ENABLE_PARTITION_VTL | HV_CONTROL_FAST;
         uint64_t time, result;
 
@@ -166,70 +143,78 @@ static uint64_t bench_handoff(uint64_t n) {
         return time;
 }
 
-static uint64_t bench_memory(uint64_t n) {
+static uint64_t bench_memory(const struct bench *b, uint64_t n) {
         uint64_t entry = this_cpu()->hypercall_entry, in = (uint64_t) this_cpu()->in,
-                 out = (uint64_t) this_cpu()->out;
+                 out = (uint64_t) this_cpu()->out, r = HV_REPS(1);
 
         hv_register(HV_REGISTER_VSM_VP_STATUS);
         start();
-        for (uint64_t i = 0; i < n; i++)
-                hv_call_at(HVCALL_GET_VP_REGISTERS | HV_REPS(1), in, out, entry);
-        return stop();
+        for (uint64_t i = 0; i < n && r == HV_REPS(1); i++)
+                r = hv_call_at(HVCALL_GET_VP_REGISTERS | HV_REPS(1), in, out, entry);
+        n = stop();
+        if (r != HV_REPS(1))
+                bail_out("GetVpRegisters returns 0x%lx", r);
+        return n;
+}
+
+/* The same with everything in registers. */
+static uint64_t bench_fast(const struct bench *b, uint64_t n) {
+        struct xmm_call call = { .control = HVCALL_GET_VP_REGISTERS | HV_CONTROL_FAST | HV_REPS(1),
+                                 .entry = this_cpu()->hypercall_entry },
+                        c;
+        uint64_t r = HV_REPS(1);
+
+        start();
+        for (uint64_t i = 0; i < n && r == HV_REPS(1); i++) {
+                c = call;
+                c.rdx = HV_PARTITION_ID_SELF;
+                c.r8 = HV_VP_INDEX_SELF;
+                c.xmm[0].low = HV_REGISTER_VSM_VP_STATUS;
+                r = xmm_call(&c);
+        }
+        n = stop();
+        if (r != HV_REPS(1))
+                bail_out("GetVpRegisters, fast, returns 0x%lx", r);
+        return n;
+}
+
+#define VECTOR_VINA 0xf0
+
+static uint64_t vtl1_set_vina(uint64_t value) {
+        return hv_set(VTL_SELF, HV_REGISTER_VSM_VINA, value);
+}
+
+static void set_vina(uint64_t value) {
+        uint64_t status = vtl1_run(vtl1_set_vina, value);
+
+        if (status != HV_STATUS_SUCCESS)
+                bail_out("VsmVina cannot be set to 0x%lx: status 0x%lx", value, status);
+}
+
+/* A switch with VINA enabled and nothing to tell: ticks come meanwhile. */
+static uint64_t bench_switch_vina(const struct bench *b, uint64_t n) {
+        uint64_t time;
+
+        set_vina(VECTOR_VINA | HV_VINA_ENABLED);
+        time = switch_with(bench_returns, n);
+        set_vina(0);
+        return time;
 }
 
 /* clang-format off */
-static const struct {
-        const char *option;
-        const char *name;
-        uint64_t usual;
-        uint64_t (*run)(uint64_t n);
-} benches[] = {
-        { "raw",         "raw_exit",     40,  bench_raw         },
-        { "switch",      "switch",       20,  bench_switch      },
-        { "handoff",     "handoff",      20,  bench_handoff     },
-        { "memory",      "get_register", 20,  bench_memory      },
-        { "fpu",         "switch_fpu",   0,   bench_fpu         },
-        { "instruction", "instruction",  200, bench_instruction },
+static const struct bench rows[] = {
+        { "raw",         "raw_exit",          40,  bench_raw, 1, 0 },
+        { "switch",      "switch",            20,  bench_switch, 1, 0 },
+        { "handoff",     "handoff",           20,  bench_handoff, 1, 0 },
+        { "memory",      "get_register",      20,  bench_memory, 1, 0 },
+        { "fpu",         "switch_fpu",        0,   bench_fpu, 1, 0 },
+        { "instruction", "instruction",       200, bench_instruction, 1, 0 },
+        { "fast",        "get_register_fast", 0,   bench_fast, 1, 0 },
+        { "switchvina",  "switch_vina",       0,   bench_switch_vina, 1, 0 },
 };
 /* clang-format on */
 
-#define ROUNDS_MAX 1000
-
-/* Sorted, by TSC ticks. */
-static uint64_t samples[ELEMENTSOF(benches)][ROUNDS_MAX];
-
-static void add_sample(uint64_t *sorted, uint64_t n, uint64_t value) {
-        for (; n > 0 && sorted[n - 1] > value; n--)
-                sorted[n] = sorted[n - 1];
-        sorted[n] = value;
-}
-
 void guest_main(void) {
-        uint64_t n[ELEMENTSOF(benches)], rounds = cmdline_number("rounds", 10), time = 0, tsc, khz;
-
-        if (rounds == 0 || rounds > ROUNDS_MAX)
-                bail_out("rounds=%lu is not a number from 1 to %u", rounds, ROUNDS_MAX);
-        for (unsigned i = 0; i < ELEMENTSOF(benches); i++)
-                n[i] = cmdline_number(benches[i].option, benches[i].usual);
-        guest_silent();
-        khz = cmdline_number("khz", 0);
-        if (khz == 0) {
-                vsm_open();
-                time = hv_time();
-        }
-        tsc = rdtsc();
-        for (uint64_t round = 0; round < rounds; round++)
-                for (unsigned i = 0; i < ELEMENTSOF(benches); i++)
-                        if (n[i] > 0)
-                                add_sample(samples[i], round, benches[i].run(n[i]));
-        tsc = rdtsc() - tsc;
-        if (khz == 0)
-                khz = tsc * 10000 / (hv_time() - time);
-        print("tsc %lu\n", khz);
-
-        for (unsigned i = 0; i < ELEMENTSOF(benches); i++)
-                if (n[i] > 0)
-                        print("bench %s %lu %lu %lu %lu\n", benches[i].name, rounds, n[i],
-                              samples[i][0] * 1000000 / khz,
-                              samples[i][rounds / 2] * 1000000 / khz);
+        bench_begin();
+        bench_all(rows, ELEMENTSOF(rows));
 }

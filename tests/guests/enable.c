@@ -41,7 +41,7 @@ static void test_detection(void) {
 static void test_before(void) {
         struct hv_initial_vp_context context;
 
-        vtl1_context(0, &context);
+        vtl1_context(this_cpu()->index, &context);
         is(hv_enable_vp_vtl(HV_PARTITION_ID_SELF, HV_VP_INDEX_SELF, 1, &context),
            HV_STATUS_INVALID_VTL_STATE, "EnableVpVtl before EnablePartitionVtl");
         is_ud(this_cpu()->vtl_call_entry, 0, 0, "VTL call without VTL1");
@@ -88,7 +88,7 @@ static void test_vp(void) {
         struct hv_initial_vp_context context;
         unsigned n = cpu_count(), status;
 
-        vtl1_context(0, &context);
+        vtl1_context(this_cpu()->index, &context);
         is(hv_enable_vp_vtl(42, HV_VP_INDEX_SELF, 1, &context), HV_STATUS_INVALID_PARTITION_ID,
            "EnableVpVtl of partition 42");
         is(hv_enable_vp_vtl(HV_PARTITION_ID_SELF, 0xffffffff, 1, &context),
@@ -105,8 +105,8 @@ static void test_vp(void) {
                    hv_call(HVCALL_ENABLE_VP_VTL | HV_CONTROL_FAST, HV_PARTITION_ID_SELF, 1)),
            HV_STATUS_INVALID_HYPERCALL_INPUT, "as a fast call: 240 bytes do not fit");
         if (n > 1)
-                is(hv_enable_vp_vtl(HV_PARTITION_ID_SELF, 1, 1, &context), HV_STATUS_ACCESS_DENIED,
-                   "of another VP, by VTL0");
+                is(hv_enable_vp_vtl(HV_PARTITION_ID_SELF, this_cpu()->index == 0, 1, &context),
+                   HV_STATUS_ACCESS_DENIED, "of another VP, by VTL0");
         else
                 skip("one CPU", "of another VP, by VTL0");
         is(hv_register(HV_REGISTER_VSM_VP_STATUS), 0x10000, "nothing changed so far");
@@ -131,7 +131,7 @@ static uint64_t vtl1_preconditions(uint64_t arg) {
         is_ud(c->vtl_return_entry, 0, 1ull << 63, "VTL return with control input bit 63");
         is_ud(c->hypercall_entry, 0, 0x10012, "VTL return with the fast bit of a hypercall");
         is_ud(c->hypercall_entry, 0, HVCALL_VTL_RETURN | HV_REPS(1), "VTL return with a rep count");
-        vtl1_context(0, &context);
+        vtl1_context(this_cpu()->index, &context);
         is(hv_enable_vp_vtl(HV_PARTITION_ID_SELF, HV_VP_INDEX_SELF, 1, &context),
            HV_STATUS_VTL_ALREADY_ENABLED, "EnableVpVtl again, by VTL1");
         is(hv_enable_partition_vtl(HV_PARTITION_ID_SELF, 1, 0), HV_STATUS_INVALID_VTL_STATE,

@@ -355,6 +355,7 @@ static void test_event(uint32_t icr, uint64_t closed, uint32_t flags,
         events = 0;
         close_page(closed, flags);
         plan_start(PLAN_OPEN);
+        apic_write(APIC_ICR + 0x10, this_cpu()->index << 24);
         probe_event((void *) stack, (volatile uint32_t *) (XAPIC_BASE + APIC_ICR), icr);
         check_delivery(closed, access, what);
         ok(in_probe_event(plan.log[0].header.rip), "%s: RIP is the interrupted instruction (0x%lx)",

@@ -232,7 +232,7 @@ static void test_lists(void) {
            "GetVpRegisters of a VP that is not there");
         r = hv_set_registers(5, VTL_SELF, names, 1, v);
         is(HV_RESULT_STATUS(r), HV_STATUS_INVALID_VP_INDEX, "SetVpRegisters of it");
-        r = hv_get_registers(0, VTL_SELF, names, 1, v);
+        r = hv_get_registers(this_cpu()->index, VTL_SELF, names, 1, v);
         is(HV_RESULT_STATUS(r), 0, "the own VP by its index");
         in->partition = 42;
         in->vp = HV_VP_INDEX_SELF;

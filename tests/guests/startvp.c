@@ -17,31 +17,10 @@ static struct {
 
 static volatile unsigned started;
 
-static uint64_t start_call(uint64_t partition, uint32_t vp, uint8_t vtl,
-                           const struct hv_initial_vp_context *context) {
-        struct hv_input_enable_vp_vtl *in = (void *) this_cpu()->in;
-
-        *in = (struct hv_input_enable_vp_vtl){
-                .partition = partition, .vp = vp, .vtl = vtl, .context = *context
-        };
-        return HV_RESULT_STATUS(hv_call_memory(HVCALL_START_VIRTUAL_PROCESSOR));
-}
-
-/* VTL0's context: the boot CPU's, with tables, stack and GS of its own. */
 static void vtl0_main(void);
 
-static void vtl0_context(unsigned index, struct hv_initial_vp_context *ret) {
-        struct cpu *c = &cpus[0][index];
-
-        vtl1_context(index, ret);
-        cpu_prepare(0, index);
-        ret->rip = (uint64_t) vtl0_main;
-        ret->rsp = (uint64_t) (c->stack + STACK_SIZE - 8);
-        ret->gs.base = (uint64_t) c;
-        ret->tr.base = (uint64_t) &c->tss;
-        ret->idtr.base = (uint64_t) trap_idt(0);
-        ret->gdtr.base = (uint64_t) c->gdt;
-        ret->cr3 = (uint64_t) boot_pml4;
+static void own_context(unsigned index, struct hv_initial_vp_context *ret) {
+        vtl0_context(index, vtl0_main, ret);
         ret->msr_cr_pat = 0x0007010600070106;
 }
 
@@ -116,29 +95,29 @@ static void check_context(unsigned vp) {
 static struct hv_initial_vp_context context;
 
 static void check_errors(unsigned last) {
-        is(start_call(42, 1, 0, &context), HV_STATUS_INVALID_PARTITION_ID, "partition 42");
-        is(start_call(HV_PARTITION_ID_SELF, 0, 0, &context), HV_STATUS_INVALID_VP_INDEX,
+        is(hv_start_vp(42, 1, 0, &context), HV_STATUS_INVALID_PARTITION_ID, "partition 42");
+        is(hv_start_vp(HV_PARTITION_ID_SELF, 0, 0, &context), HV_STATUS_INVALID_VP_INDEX,
            "the VP itself");
-        is(start_call(HV_PARTITION_ID_SELF, HV_VP_INDEX_SELF, 0, &context),
+        is(hv_start_vp(HV_PARTITION_ID_SELF, HV_VP_INDEX_SELF, 0, &context),
            HV_STATUS_INVALID_VP_INDEX, "SELF");
-        is(start_call(HV_PARTITION_ID_SELF, last + 1, 0, &context), HV_STATUS_INVALID_VP_INDEX,
+        is(hv_start_vp(HV_PARTITION_ID_SELF, last + 1, 0, &context), HV_STATUS_INVALID_VP_INDEX,
            "a VP that is not there");
-        is(start_call(HV_PARTITION_ID_SELF, 0xffffffff, 0, &context), HV_STATUS_INVALID_VP_INDEX,
+        is(hv_start_vp(HV_PARTITION_ID_SELF, 0xffffffff, 0, &context), HV_STATUS_INVALID_VP_INDEX,
            "any VP");
-        is(start_call(HV_PARTITION_ID_SELF, 1, 1, &context), HV_STATUS_ACCESS_DENIED,
+        is(hv_start_vp(HV_PARTITION_ID_SELF, 1, 1, &context), HV_STATUS_ACCESS_DENIED,
            "VTL1, from VTL0");
-        is(start_call(HV_PARTITION_ID_SELF, 1, 3, &context), HV_STATUS_INVALID_PARAMETER, "VTL3");
+        is(hv_start_vp(HV_PARTITION_ID_SELF, 1, 3, &context), HV_STATUS_INVALID_PARAMETER, "VTL3");
 }
 
 /* ---- From VTL1 ---- */
 
 static uint64_t vtl1_start_vtl1(uint64_t vp) {
-        return start_call(HV_PARTITION_ID_SELF, (uint32_t) vp, 1, &context);
+        return hv_start_vp(HV_PARTITION_ID_SELF, (uint32_t) vp, 1, &context);
 }
 
 static uint64_t vtl1_start_vtl0(uint64_t vp) {
-        vtl0_context((unsigned) vp, &context);
-        return start_call(HV_PARTITION_ID_SELF, (uint32_t) vp, 0, &context);
+        own_context((unsigned) vp, &context);
+        return hv_start_vp(HV_PARTITION_ID_SELF, (uint32_t) vp, 0, &context);
 }
 
 static uint64_t vtl1_enable(uint64_t vp) {
@@ -171,14 +150,14 @@ void guest_main(void) {
         tsc_per_ms();
 
         /* Without any VTL1: VTL0 starts VP 1. */
-        vtl0_context(1, &context);
+        own_context(1, &context);
         check_errors(n - 1);
-        is(start_call(HV_PARTITION_ID_SELF, 1, 0, &context), 0, "VTL0 starts VP 1");
+        is(hv_start_vp(HV_PARTITION_ID_SELF, 1, 0, &context), 0, "VTL0 starts VP 1");
         ok(wait_for(&seen[1].vtl0), "which runs, without INIT or SIPI");
         is(seen[1].vtl1_at, 0, "VP 1: no VTL1");
         is(seen[1].vtl0_status, 0x10000, "VP 1: its status");
         check_context(1);
-        is(start_call(HV_PARTITION_ID_SELF, 1, 0, &context), HV_STATUS_INVALID_VP_STATE,
+        is(hv_start_vp(HV_PARTITION_ID_SELF, 1, 0, &context), HV_STATUS_INVALID_VP_STATE,
            "a running VP is not started again");
 
         vsm_open();

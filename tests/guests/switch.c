@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * VTL call and return: what crosses, what stays, fast and normal return, entry reasons (vsm.md 6).
- * Command line: switches=N (default 1000), exact=1 when the host carries debug registers at every
- * switch.
+ * What is private and what is shared is in state.c. Command line: switches=N (default 1000).
  */
-#include "lib/probes.h"
+#include "lib/hv.h"
 
 #define MAGIC 0x5a5a000000000000ull
 
@@ -111,6 +110,36 @@ static void test_plain_return(void) {
         vtl_call(&g);
 }
 
+/* VTL1 has turned its assist page off: what lies there now is RAM, and no matter. */
+static uint64_t return_without_page(uint64_t arg) {
+        struct cpu *c = this_cpu();
+        struct gprs g = gprs_zero();
+
+        c->assist->vtl_control.vtl_return_x64_rax = MAGIC + 0x777;
+        c->assist->vtl_control.vtl_return_x64_rcx = MAGIC + 0x888;
+        wrmsr(HV_MSR_VP_ASSIST_PAGE, 0);
+        c->assist->vtl_control.vtl_return_x64_rax = MAGIC + 0x999;
+        c->assist->vtl_control.vtl_return_x64_rcx = MAGIC + 0xaaa;
+        c->assist->vtl_control.entry_reason = 99;
+        g.rflags = RFLAGS_FIXED;
+        call_with_gprs(c->vtl_return_entry, &g);
+        wrmsr(HV_MSR_VP_ASSIST_PAGE, (uint64_t) c->assist | HV_MSR_PAGE_ENABLE);
+        return c->assist->vtl_control.entry_reason;
+}
+
+static void test_no_page(void) {
+        struct gprs g = gprs_zero();
+
+        vtl1_on_call = vtl1_call_default;
+        g.rdi = (uint64_t) return_without_page;
+        vtl_call(&g);
+        ok((g.rax == 0 && g.rcx == 0) || (g.rax == MAGIC + 0x777 && g.rcx == MAGIC + 0x888),
+           "normal return without an assist page: zeros or what was last there (0x%lx, 0x%lx)",
+           g.rax, g.rcx);
+        vtl_call(&g);
+        is(g.rdx, HV_VTL_ENTRY_VTL_CALL, "an entry reason from before the page was on is in it");
+}
+
 static void test_flags(void) {
         struct gprs g;
 
@@ -124,203 +153,6 @@ static void test_flags(void) {
         is(g.rflags & 0xfff, RFLAGS_FIXED | RFLAGS_CF | RFLAGS_DF | RFLAGS_IF | 0x880,
            "RFLAGS of VTL0 are kept");
         write_flags(RFLAGS_FIXED);
-}
-
-/* Private state, one row each: VTL1 must not see VTL0's value, and both keep theirs. */
-
-static uint64_t get_idtr(void) {
-        return read_idtr().base;
-}
-
-static uint64_t get_gdtr(void) {
-        return read_gdtr().base;
-}
-
-static uint64_t get_tr(void) {
-        uint64_t v;
-
-        __asm__ volatile("str %0" : "=r"(v));
-        return v;
-}
-
-static uint64_t get_apic_tpr(void) {
-        return apic_read(APIC_TPR);
-}
-
-static void set_apic_tpr(uint64_t v) {
-        apic_write(APIC_TPR, (uint32_t) v);
-}
-
-static void set_idtr(uint64_t base) {
-        write_idtr((struct table_pointer){ .limit = 4095, .base = base });
-}
-
-#define DEFINE_MSR_ACCESS(name, index)       \
-        static uint64_t get_##name(void) {   \
-                return rdmsr(index);         \
-        }                                    \
-        static void set_##name(uint64_t v) { \
-                wrmsr(index, v);             \
-        }
-DEFINE_MSR_ACCESS(star, MSR_STAR)
-DEFINE_MSR_ACCESS(lstar, MSR_LSTAR)
-DEFINE_MSR_ACCESS(fs_base, MSR_FS_BASE)
-DEFINE_MSR_ACCESS(kernel_gs, MSR_KERNEL_GS_BASE)
-DEFINE_MSR_ACCESS(efer, MSR_EFER)
-DEFINE_MSR_ACCESS(sysenter_cs, 0x174)
-DEFINE_MSR_ACCESS(sysenter_esp, 0x175)
-DEFINE_MSR_ACCESS(sysenter_eip, 0x176)
-DEFINE_MSR_ACCESS(pat, MSR_PAT)
-DEFINE_MSR_ACCESS(gs_base, MSR_GS_BASE)
-DEFINE_MSR_ACCESS(os_id, HV_MSR_GUEST_OS_ID)
-DEFINE_MSR_ACCESS(sint1, HV_MSR_SINT0 + 1)
-
-#define KEEP 1ull /* for values: leave it alone, only compare */
-
-static const struct {
-        const char *name;
-        uint64_t (*get)(void);
-        void (*set)(uint64_t v);
-        uint64_t vtl0, vtl1; /* to be set; KEEP */
-        uint64_t initial;    /* in VTL1; KEEP: whatever */
-} rows[] = {
-        { "CR3", read_cr3, write_cr3, KEEP, KEEP, KEEP },
-        { "CR8", read_cr8, write_cr8, 5, 3, 0 },
-        { "APIC TPR", get_apic_tpr, set_apic_tpr, 0x50, 0x30, 0 },
-        { "DR7", read_dr7, write_dr7, 0x500, 0x600, 0x400 },
-        { "IDTR", get_idtr, set_idtr, KEEP, KEEP, KEEP },
-        { "GDTR", get_gdtr, NULL, KEEP, KEEP, KEEP },
-        { "TR", get_tr, NULL, KEEP, KEEP, KEEP },
-        { "GS base", get_gs_base, set_gs_base, KEEP, KEEP, KEEP },
-        { "FS base", get_fs_base, set_fs_base, 0x1111000, 0x2222000, 0 },
-        { "KERNEL_GS_BASE", get_kernel_gs, set_kernel_gs, 0x3333000, 0x4444000, 0 },
-        { "STAR", get_star, set_star, 0x0018000800000000, 0x0010001000000000, 0 },
-        { "LSTAR", get_lstar, set_lstar, 0x5555000, 0x6666000, 0 },
-        { "SYSENTER_CS", get_sysenter_cs, set_sysenter_cs, 0x10, 0x20, 0 },
-        { "SYSENTER_ESP", get_sysenter_esp, set_sysenter_esp, 0x7777000, 0x8888000, 0 },
-        { "SYSENTER_EIP", get_sysenter_eip, set_sysenter_eip, 0x7777100, 0x8888100, 0 },
-        { "EFER", get_efer, set_efer, 0xd01, KEEP, KEEP },
-        { "PAT", get_pat, set_pat, KEEP, 0x0007010600070106, KEEP },
-        { "guest OS id", get_os_id, set_os_id, KEEP, 0x8200000000020000, KEEP },
-        { "SINT1", get_sint1, set_sint1, 0x10051, 0x10052, 0x10000 },
-};
-
-static uint64_t row_get(uint64_t i) {
-        return rows[i].get();
-}
-
-static uint64_t row_set(uint64_t i) {
-        rows[i].set(rows[i].vtl1);
-        return 0;
-}
-
-static uint64_t row_restore(uint64_t row_and_value) {
-        const uint64_t *a = (const uint64_t *) row_and_value;
-
-        rows[a[0]].set(a[1]);
-        return 0;
-}
-
-static bool differs(unsigned i) {
-        return rows[i].get == get_tr || rows[i].get == get_efer || rows[i].get == get_pat ||
-               rows[i].get == get_os_id;
-}
-
-static void test_private(void) {
-        vtl1_on_call = vtl1_call_default;
-        for (unsigned i = 0; i < ELEMENTSOF(rows); i++) {
-                uint64_t before = rows[i].get(), before1 = vtl1_run(row_get, i);
-                uint64_t want0 = before, want1 = before1, back[2] = { i, before1 };
-
-                if (rows[i].initial != KEEP)
-                        is(before1, rows[i].initial, "%s: initial value in VTL1", rows[i].name);
-                else if (!differs(i))
-                        ok(before != before1, "%s: differs between the levels", rows[i].name);
-                if (rows[i].vtl0 != KEEP) {
-                        want0 = rows[i].vtl0;
-                        rows[i].set(want0);
-                }
-                if (rows[i].vtl1 != KEEP) {
-                        want1 = rows[i].vtl1;
-                        vtl1_run(row_set, i);
-                }
-                is(rows[i].get(), want0, "%s: VTL0 keeps its value", rows[i].name);
-                is(vtl1_run(row_get, i), want1, "%s: VTL1 keeps its value", rows[i].name);
-                is(rows[i].get(), want0, "%s: VTL0's value after that", rows[i].name);
-                if (rows[i].vtl0 != KEEP)
-                        rows[i].set(before);
-                if (rows[i].vtl1 != KEEP)
-                        vtl1_run(row_restore, (uint64_t) back);
-        }
-}
-
-/* Shared state */
-
-static uint64_t swap_cr2(uint64_t v) {
-        uint64_t old = read_cr2();
-
-        write_cr2(v);
-        return old;
-}
-
-static uint64_t vtl1_drs[4];
-
-static uint64_t swap_drs(uint64_t v) {
-        vtl1_drs[0] = read_dr0();
-        vtl1_drs[1] = read_dr1();
-        vtl1_drs[2] = read_dr2();
-        vtl1_drs[3] = read_dr3();
-        write_dr0(v);
-        write_dr1(v + 1);
-        write_dr2(v + 2);
-        write_dr3(v + 3);
-        return 0;
-}
-
-static void set_drs(uint64_t v) {
-        write_dr0(v);
-        write_dr1(v + 1);
-        write_dr2(v + 2);
-        write_dr3(v + 3);
-}
-
-static void drs_intercept(struct hv_message *m, struct gprs *g) {
-        const struct hv_memory_intercept *i = (const void *) m->payload;
-
-        swap_drs(0x2000);
-        hv_set(VTL0, HV_X64_REGISTER_RIP, i->header.rip + (i->header.instruction_length & 0xf));
-}
-
-static bool drs_are(uint64_t v) {
-        return read_dr0() == v && read_dr1() == v + 1 && read_dr2() == v + 2 && read_dr3() == v + 3;
-}
-
-static void test_shared(void) {
-        void (*handler)(struct hv_message *, struct gprs *) = vtl1_on_intercept;
-
-        write_cr2(0x1234567);
-        is(vtl1_run(swap_cr2, 0x7654321), 0x1234567, "CR2: VTL1 sees VTL0's");
-        is(read_cr2(), 0x7654321, "CR2: VTL0 sees VTL1's");
-
-        if (cmdline_number("exact", 0)) {
-                set_drs(0x3000);
-                vtl1_run(swap_drs, 0x4000);
-                is(vtl1_drs[0] + vtl1_drs[3], 0x3000 + 0x3003, "DR0-3 on VTL call");
-                ok(drs_are(0x4000), "DR0-3 on VTL return");
-        } else
-                skip("carried only by switches through the engine", "DR0-3 on VTL call and return");
-
-        /* An intercept goes through the engine; the return from it may not. */
-        is(HV_RESULT_STATUS(protect(WINDOW_PAGE(1), 1, 0)), 0, "a page is closed");
-        vtl1_on_intercept = drs_intercept;
-        set_drs(0x1000);
-        probe_load((void *) WINDOW_PAGE(1));
-        ok(vtl1_drs[0] == 0x1000 && vtl1_drs[1] == 0x1001 && vtl1_drs[2] == 0x1002 &&
-                   vtl1_drs[3] == 0x1003,
-           "DR0-3 reach VTL1 with an intercept");
-        ok(drs_are(0x2000), "DR0-3 come back from VTL1");
-        vtl1_on_intercept = handler;
-        is(HV_RESULT_STATUS(protect(WINDOW_PAGE(1), 1, HV_MAP_GPA_ALL)), 0, "and opened");
 }
 
 /* Interrupts of VTL1: entry reason 2, TPR, re-entry at once when one is pending at return */
@@ -354,6 +186,7 @@ static uint64_t take_here(uint64_t arg) {
 static void test_interrupts(void) {
         struct gprs g;
 
+        vtl1_on_call = vtl1_call_default;
         irq_set(VECTOR_IPI, on_ipi);
         is(vtl1_run(self_ipi, 0), 0, "an interrupt waits while VTL1 has IF clear");
         is(ipis, 1, "VTL1 was entered again for it, with reason 2");
@@ -448,9 +281,8 @@ void guest_main(void) {
         vsm_protect();
         test_gprs();
         test_plain_return();
+        test_no_page();
         test_flags();
-        test_private();
-        test_shared();
         test_interrupts();
         test_lower_interrupt();
         test_many();

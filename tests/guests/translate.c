@@ -184,6 +184,9 @@ static void test_rows(void) {
 
 /* ---- Who may ask for what ---- */
 
+#define OWN_INDEX 0xf0000000
+#define OTHER_INDEX 0xf0000001
+
 static const struct {
         const char *name;
         uint64_t partition;
@@ -191,7 +194,8 @@ static const struct {
         uint64_t flags;
         unsigned from0, from1;
 } bad_rows[] = {
-        { "itself, by its index", HV_PARTITION_ID_SELF, 0, READ, 0, 0 },
+        { "itself, by its index", HV_PARTITION_ID_SELF, OWN_INDEX, READ, 0, 0 },
+        { "another VP", HV_PARTITION_ID_SELF, OTHER_INDEX, READ, 6, 6 },
         { "partition 42", 42, HV_VP_INDEX_SELF, READ, 6, 6 },
         { "VP 77", HV_PARTITION_ID_SELF, 77, READ, 6, 6 },
         { "any VP", HV_PARTITION_ID_SELF, 0xffffffff, READ, 6, 6 },
@@ -211,6 +215,8 @@ static void test_bad(void) {
                                      .flags = bad_rows[i].flags,
                                      .gva = PAGE(PLAIN) };
 
+                if (r.vp == OWN_INDEX || r.vp == OTHER_INDEX)
+                        r.vp = this_cpu()->index ^ (r.vp & 1);
                 is(call((uint64_t) &r), bad_rows[i].from0, "VTL0: %s", bad_rows[i].name);
                 is(vtl1_run(call, (uint64_t) &r), bad_rows[i].from1, "VTL1: %s", bad_rows[i].name);
         }

@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define CODE_GPA  0x1000
+#define CODE_GPA 0x1000
 #define CODE_SIZE 0x1000
 #define UART_PORT 0x3f8
 
@@ -31,26 +31,24 @@ static const struct {
         const char *name;
         int number;
 } capabilities[] = {
-        { "KVM_CAP_SYNC_REGS",          KVM_CAP_SYNC_REGS          },
-        { "KVM_CAP_HYPERV",             KVM_CAP_HYPERV             },
-        { "KVM_CAP_HYPERV_CPUID",       KVM_CAP_HYPERV_CPUID       },
+        { "KVM_CAP_SYNC_REGS", KVM_CAP_SYNC_REGS },
+        { "KVM_CAP_HYPERV", KVM_CAP_HYPERV },
+        { "KVM_CAP_HYPERV_CPUID", KVM_CAP_HYPERV_CPUID },
         { "KVM_CAP_X86_USER_SPACE_MSR", KVM_CAP_X86_USER_SPACE_MSR },
-        { "KVM_CAP_X86_MSR_FILTER",     KVM_CAP_X86_MSR_FILTER     },
-        { "KVM_CAP_IMMEDIATE_EXIT",     KVM_CAP_IMMEDIATE_EXIT     },
-        { "KVM_CAP_READONLY_MEM",       KVM_CAP_READONLY_MEM       },
-        { "KVM_CAP_NR_MEMSLOTS",        KVM_CAP_NR_MEMSLOTS        },
-        { "KVM_CAP_MAX_VCPUS",          KVM_CAP_MAX_VCPUS          },
+        { "KVM_CAP_X86_MSR_FILTER", KVM_CAP_X86_MSR_FILTER },
+        { "KVM_CAP_IMMEDIATE_EXIT", KVM_CAP_IMMEDIATE_EXIT },
+        { "KVM_CAP_READONLY_MEM", KVM_CAP_READONLY_MEM },
+        { "KVM_CAP_NR_MEMSLOTS", KVM_CAP_NR_MEMSLOTS },
+        { "KVM_CAP_MAX_VCPUS", KVM_CAP_MAX_VCPUS },
 };
 
-static int fail(const char *what)
-{
+static int fail(const char *what) {
         fprintf(stderr, "kvm-smoke: %s: %s\n", what, strerror(errno));
 
         return EXIT_FAILURE;
 }
 
-static int expect_exit(int vcpu, const struct kvm_run *run, uint32_t reason)
-{
+static int expect_exit(int vcpu, const struct kvm_run *run, uint32_t reason) {
         if (ioctl(vcpu, KVM_RUN, 0) < 0)
                 return fail("KVM_RUN");
 
@@ -63,9 +61,8 @@ static int expect_exit(int vcpu, const struct kvm_run *run, uint32_t reason)
         return EXIT_FAILURE;
 }
 
-static int check_output(const struct kvm_run *run)
-{
-        const char *data = (const char *)run + run->io.data_offset;
+static int check_output(const struct kvm_run *run) {
+        const char *data = (const char *) run + run->io.data_offset;
 
         if (run->io.direction == KVM_EXIT_IO_OUT && run->io.port == UART_PORT && *data == 'A')
                 return EXIT_SUCCESS;
@@ -76,8 +73,7 @@ static int check_output(const struct kvm_run *run)
         return EXIT_FAILURE;
 }
 
-static int start_in_code(int vcpu)
-{
+static int start_in_code(int vcpu) {
         struct kvm_regs regs = { .rip = CODE_GPA, .rflags = 2 };
         struct kvm_sregs sregs;
 
@@ -93,8 +89,7 @@ static int start_in_code(int vcpu)
         return EXIT_SUCCESS;
 }
 
-static int run_guest(int kvm)
-{
+static int run_guest(int kvm) {
         struct kvm_userspace_memory_region region = {
                 .guest_phys_addr = CODE_GPA,
                 .memory_size = CODE_SIZE,
@@ -108,7 +103,7 @@ static int run_guest(int kvm)
         if (memory == MAP_FAILED)
                 return fail("mmap");
         memcpy(memory, code, sizeof(code));
-        region.userspace_addr = (uintptr_t)memory;
+        region.userspace_addr = (uintptr_t) memory;
 
         vm = ioctl(kvm, KVM_CREATE_VM, 0);
         if (vm < 0)
@@ -118,7 +113,7 @@ static int run_guest(int kvm)
         vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
         if (vcpu < 0)
                 return fail("KVM_CREATE_VCPU");
-        run = mmap(NULL, (size_t)run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+        run = mmap(NULL, (size_t) run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
         if (run == MAP_FAILED)
                 return fail("mmap of the vCPU");
 
@@ -129,8 +124,7 @@ static int run_guest(int kvm)
         return EXIT_SUCCESS;
 }
 
-int main(void)
-{
+int main(void) {
         int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
         if (kvm < 0)
@@ -139,7 +133,7 @@ int main(void)
         printf("KVM_API_VERSION %d\n", ioctl(kvm, KVM_GET_API_VERSION, 0));
         for (size_t i = 0; i < sizeof(capabilities) / sizeof(capabilities[0]); i++)
                 printf("%s %#x\n", capabilities[i].name,
-                       (unsigned)ioctl(kvm, KVM_CHECK_EXTENSION, capabilities[i].number));
+                       (unsigned) ioctl(kvm, KVM_CHECK_EXTENSION, capabilities[i].number));
 
         return run_guest(kvm);
 }

@@ -29,7 +29,50 @@ has_line()
         }
 }
 
-plan 16
+plan 21
+
+# Hosts that break down, by a list of how each ends: run-tests beside a host that only says so.
+mkdir -p "$scratch/fake/host"
+cp "$here/run-tests" "$scratch/fake/host"
+cp "$here/../tap.sh" "$scratch/fake"
+cat >"$scratch/fake/host/emulated-host" <<'END'
+#!/bin/sh
+# run-tests has its list as the last but one --file; the first word of "ends" is how this boot ends.
+here=$(dirname "$0")
+for argument in "$@"; do
+        case $argument in
+        *=/host/tests) list=${argument%=/host/tests} ;;
+        esac
+done
+read -r after status <"$here/ends"
+sed -i 1d "$here/ends"
+n=0
+while read -r name rest; do
+        printf '#: begin %s\n1..1\n' "$name"
+        [ $n -lt "$after" ] || break
+        printf 'ok 1 - boot %s\n#: end %s 0 0.01\n' "$after" "$name"
+        n=$((n + 1))
+done <"$list"
+exit "$status"
+END
+chmod +x "$scratch/fake/host/emulated-host"
+
+# breakdowns ENDS: "TESTS-THAT-END STATUS" for each boot; of five tests
+breakdowns()
+{
+        printf '%b' "$1" >"$scratch/fake/host/ends"
+        VTLD_CACHE=$cache "$scratch/fake/host/run-tests" -- a=true b=true c=true d=true e=true \
+                2>"$scratch/errors" >"$scratch/output"
+        echo "$? $(grep -c '^#: end' "$scratch/output") $(grep -c '^#: begin' "$scratch/output")" \
+                "$(grep -c '^Bail out' "$scratch/output") $(wc -l <"$scratch/errors")"
+}
+
+is "$(breakdowns '5 0\n')" "0 5 5 0 0" "run-tests: a host that holds"
+is "$(breakdowns '2 125\n0 125\n1 125\n2 0\n')" "0 5 5 0 3" \
+        "run-tests: after a breakdown it goes on where it was, and each test ends once"
+is "$(breakdowns '1 125\n0 125\n0 125\n9 0\n')" "125 1 2 1 2" \
+        "run-tests: three breakdowns in the same test are the end"
+is "$(breakdowns '5 125\n')" "0 5 5 0 0" "run-tests: a host that breaks down after all tests"
 
 # One boot for all that one command can show.
 ${CC:-gcc} -std=gnu17 -O1 -o "$scratch/kvm-smoke" "$here/kvm-smoke.c"
@@ -76,6 +119,10 @@ is $? 124 "a command that hangs is ended with status 124"
 "$host" --append 'rdinit=/nonexistent' -- true 2>"$scratch/errors"
 is "$? $(grep -c 'Kernel panic' "$scratch/errors")" '125 1' \
         "a host that does not boot is status 125, with the end of its log"
+
+"$host" --append 'tsc_early_khz=300000' -- echo started >"$scratch/output" 2>"$scratch/errors"
+is "$? $(cat "$scratch/output") $(grep -c "the host's clock went .* once more" "$scratch/errors")" '125  2' \
+        "a clock that is wrong is seen before the command starts, and may be so three times"
 
 # Ended from outside, it takes its QEMU along: the pipe closes only when both are gone.
 mkfifo "$scratch/pipe"

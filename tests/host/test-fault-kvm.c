@@ -398,7 +398,7 @@ static int run_on(struct host *h) {
 }
 
 static int find(struct host *h, struct fault_access *ret) {
-        const struct walk_space space = { host_read, host_rights, h };
+        const struct walk_space space = { .read = host_read, .rights = host_rights, .userdata = h };
         struct insn_vectors vectors;
         struct kvm_xsave xsave;
         struct fault_cpu cpu = {

@@ -102,7 +102,7 @@ def test_more_regions_than_it_says():
 
 
 def test_unknown_flags():
-    for bit in range(2, 32):
+    for bit in range(4, 32):
         refused(errno.EINVAL, "flag", lambda vm, b=bit: setattr(vm, "flags", 1 << b))
 
 
@@ -227,7 +227,8 @@ def test_no_descriptors():
 
 def test_the_first_descriptor_is_not_a_vm():
     refused(errno.EBADF, "not a KVM VM", lambda vm: replace(vm, "vm", os.open("/dev/null", os.O_RDWR)))
-    refused(errno.EBADF, "not a KVM VM", lambda vm: replace(vm, "vm", os.open("/dev/kvm", os.O_RDWR)))
+    if os.path.exists("/dev/kvm"):
+        refused(errno.EBADF, "not a KVM VM", lambda vm: replace(vm, "vm", os.open("/dev/kvm", os.O_RDWR)))
     refused(errno.EBADF, "not a KVM VM", lambda vm: replace(vm, "vm", memfd(4096, name="anon_inode:kvm-vm")))
     refused(errno.EBADF, "not a KVM VM", lambda vm: replace(vm, "vm", os.eventfd(0)))
 
@@ -239,7 +240,7 @@ def test_the_vm_descriptor_is_not_kept():
         c.attach(vm)
         fds = "/proc/%d/fd" % daemons.vtld.pid
         links = [os.readlink(os.path.join(fds, f)) for f in os.listdir(fds)]
-        assert not any("kvm" in link for link in links), links
+        assert not any("kvm" in link or link == "/dev/full" for link in links), links
     vm.close()
 
 

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """vtld as a program: options, exit statuses, sockets, signals, --probe."""
 
+import contextlib
+
 from common import *
 
-EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE = 64, 65, 66, 69
+EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, EX_CONFIG = 64, 65, 66, 69, 78
 
 
 def vtld(*options, **more):
@@ -15,7 +17,8 @@ def vtld(*options, **more):
 def test_help_and_version():
     answer = vtld("--help")
     assert answer.returncode == 0 and answer.stdout.startswith("Usage: vtld")
-    for option in "socket-path", "fd", "bus", "policy", "max-vms", "log-level", "probe", "version", "help":
+    for option in ("socket-path", "fd", "bus", "policy", "libvirt-uri", "max-vms", "exit-idle-time", "log-level", "probe",
+                   "version", "help"):
         assert "--" + option in answer.stdout
     answer = vtld("--version")
     assert answer.returncode == 0 and answer.stdout.startswith("vtld ")
@@ -23,7 +26,7 @@ def test_help_and_version():
 
 def test_bad_options():
     for options in (["--nonsense"], ["--fd=99"], ["--fd=x"], ["--fd="], ["--max-vms=0"], ["--max-vms=-1"],
-                    ["--max-vms=4097"], ["--log-level=loud"], ["argument"], ["--socket-path"], ["--worker=99"],
+                    ["--max-vms=4097"], ["--exit-idle-time=x"], ["--exit-idle-time=86401"], ["--log-level=loud"], ["argument"], ["--socket-path"], ["--worker=99"],
                     ["--socket-path=/x", "--fd=0"]):
         answer = vtld(*options)
         assert answer.returncode == EX_USAGE, (options, answer)
@@ -109,23 +112,131 @@ def test_an_inherited_socket():
     own.stop()
 
 
-def test_a_socket_of_the_service_manager():
-    own = Daemons()
-    own.vtld.terminate()
-    own.vtld.wait(TIMEOUT)
-    path = own.directory + "/activated.sock"
+def activated(own, listeners, names, *options, **more):
+    """vtld with sockets as the service manager passes them. LISTEN_PID must be the process itself: a shell puts
+    it in and becomes vtld."""
+    keep = [os.dup(s.fileno()) for s in listeners]
+    moved = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in keep]
+    script = "".join("exec %d<&%d %d<&-; " % (3 + i, fd, fd) for i, fd in enumerate(moved))
+    script += 'LISTEN_PID=$$ LISTEN_FDS=%d %s exec "$@"' % (len(moved), "LISTEN_FDNAMES=" + names if names else "")
+    process = subprocess.Popen(["bash", "-c", script, "bash", program("vtld"), "--bus=" + own.address,
+                                "--policy=" + own.policy_path, *options], pass_fds=moved, text=True,
+                               stderr=subprocess.PIPE, **more)
+    for fd in keep + moved:
+        os.close(fd)
+    return process
+
+
+def a_listener(path):
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(path)
     listener.listen()
-    os.set_inheritable(listener.fileno(), True)
-    # LISTEN_PID must be the process itself: a shell puts it in and becomes vtld.
-    script = 'exec 3<&%d; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"' % listener.fileno()
-    process = subprocess.Popen(["bash", "-c", script, "bash", program("vtld"), "--bus=" + own.address,
-                                "--policy=" + own.policy_path], close_fds=False, stderr=subprocess.DEVNULL)
+    return listener
+
+
+def without_vtld():
+    """A bus, and vtld's name free on it"""
+    own = Daemons()
+    own.vtld.terminate()
+    own.vtld.wait(TIMEOUT)
+    return own
+
+
+def test_a_socket_of_the_service_manager():
+    own = without_vtld()
+    path = own.directory + "/activated.sock"
+    listener = a_listener(path)
+    for names in "", "attach", "vtld.socket":
+        process = activated(own, [listener], names)
+        with Client(path) as c:
+            c.version()
+        process.terminate()
+        _, log = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 0 and "closing descriptor" not in log, log
+        assert os.path.exists(path), "the socket stays"
+    listener.close()
+    own.stop()
+
+
+def open_files(pid):
+    """What a process has open, but for what it closes meanwhile: a connection that has ended"""
+    fds = "/proc/%d/fd" % pid
+    files = set()
+    for fd in os.listdir(fds):
+        with contextlib.suppress(FileNotFoundError):
+            files.add(os.readlink(os.path.join(fds, fd)))
+    return files
+
+
+def listens(path):
+    """Whether somebody does: a socket is there before it listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+        return s.connect_ex(path) == 0
+
+
+def test_descriptors_of_the_service_manager_by_name():
+    own = without_vtld()
+    path, other_path = own.directory + "/activated.sock", own.directory + "/other.sock"
+    listener, other = a_listener(path), a_listener(other_path)
+    process = activated(own, [other, listener], "other:attach")
     with Client(path) as c:
+        c.version()
+    sockets = open_files(process.pid)
+    assert os.readlink("/proc/self/fd/%d" % listener.fileno()) in sockets
+    assert os.readlink("/proc/self/fd/%d" % other.fileno()) not in sockets, "what it does not know it closes"
+    process.terminate()
+    _, log = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0 and 'closing descriptor "other"' in log, log
+
+    process = activated(own, [listener, other], "attach:attach")
+    _, log = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == EX_CONFIG and "more than one attach socket" in log, log
+
+    # Only descriptors of other names: a socket of its own
+    process = activated(own, [other], "other", "--socket-path=" + own.directory + "/own.sock")
+    wait_for(lambda: listens(own.directory + "/own.sock"), "its own socket")
+    process.terminate()
+    assert process.wait(TIMEOUT) == 0
+    process.stderr.close()
+
+    # An option says more than the unit.
+    process = activated(own, [listener], "attach", "--socket-path=" + own.directory + "/own.sock")
+    wait_for(lambda: listens(own.directory + "/own.sock"), "its own socket")
+    with Client(own.directory + "/own.sock") as c:
         c.version()
     process.terminate()
     assert process.wait(TIMEOUT) == 0
+    process.stderr.close()
+    listener.close()
+    other.close()
+    own.stop()
+
+
+def test_an_end_without_use():
+    own = without_vtld()
+    path = own.directory + "/activated.sock"
+    listener = a_listener(path)
+    process = activated(own, [listener], "attach", "--exit-idle-time=2")
+    wait_for(lambda: own.busctl("status", "org.vtld1", check=False).returncode == 0, "vtld is on the bus")
+    # Calls, and then a connection, are use.
+    begin = time.monotonic()
+    while time.monotonic() - begin < 3:
+        own.get("/org/vtld1", "org.vtld1.Manager", "Version")
+        time.sleep(0.2)
+    with Client(path) as c:
+        c.version()
+        time.sleep(4)
+        assert process.poll() is None, "somebody is connected"
+    _, log = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0, log
+    assert own.busctl("status", "org.vtld1", check=False).returncode != 0
+
+    # Whoever connects now waits for the next one.
+    with Client(path) as c:
+        process = activated(own, [listener], "attach", "--exit-idle-time=2")
+        c.version()
+    assert process.wait(TIMEOUT) == 0
+    process.stderr.close()
     listener.close()
     own.stop()
 

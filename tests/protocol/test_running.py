@@ -131,7 +131,7 @@ def test_a_vmm_that_ends_is_no_failure():
 
 
 def test_a_vmm_that_ends_while_somebody_holds_its_socket():
-    need_kvm()
+    need_vm()
     pids = os.pipe()
     child = os.fork()
     if child == 0:
@@ -157,7 +157,7 @@ def test_a_vmm_that_ends_while_somebody_holds_its_socket():
 
 
 def test_more_vms_than_vtld_serves():
-    need_kvm()
+    need_vm()
     small = Daemons("--max-vms=2")
     vms = [Vm(name="vm%d" % i) for i in range(3)]
     clients = [small.client() for _ in vms]
@@ -177,7 +177,7 @@ def test_more_vms_than_vtld_serves():
 
 
 def test_many_vms_come_and_go():
-    need_kvm()
+    need_vm()
     for _ in range(20):
         vm = Vm(vps=2)
         with daemons.client() as c:
@@ -187,7 +187,7 @@ def test_many_vms_come_and_go():
 
 
 def test_the_worker_outlives_the_broker():
-    need_kvm()
+    need_vm()
     own = Daemons()
     vm = Vm()
     c = own.client()

@@ -42,8 +42,8 @@ def test_the_broker_keeps_nothing_of_the_guest():
     vm = Vm(vps=4)
     with daemons.client() as c:
         c.bring_up(vm)
-        # The connection, the VMM's pidfd, the worker's socket and the worker's pidfd.
-        wait_for(lambda: daemons.fd_count() <= daemons.idle_fds + 4, "memory and pipes are the worker's alone")
+        # The connection, the VMM's pidfd, the worker's socket, two pidfds of the worker and the record.
+        wait_for(lambda: daemons.fd_count() <= daemons.idle_fds + 6, "memory and pipes are the worker's alone")
         with open("/proc/%d/maps" % daemons.vtld.pid) as f:
             shared = [line for line in f if "memfd:test" in line]
         assert len(shared) == 1 and " r--s " in shared[0], "the control memory, read-only: %s" % shared

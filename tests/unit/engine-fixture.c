@@ -90,6 +90,7 @@ void fx_init(struct fx *f, const struct fx_options *o) {
         }
         f->ram2 = zeroed(FX_RAM2_SIZE);
         f->control = zeroed(vtl_control_size(vps));
+        ((struct vtl_control_header *) (void *) f->control)->can_step = 1;
         f->overlay = zeroed(vtl_overlay_pages(vps) * (size_t) HV_PAGE_SIZE);
         MUST(plane_model_new(&f->model, vps,
                              (const struct model_ram[]){ { 0, TINY_SIZE, f->ram },
@@ -109,7 +110,9 @@ void fx_init(struct fx *f, const struct fx_options *o) {
                 .tsc_khz = o->tsc_khz,
                 .phys_bits = 40,
                 .allow_vtl1 = !o->refuse,
-                .precise_faults = true,
+                .precise_faults = !o->imprecise,
+                .kernel_hypercalls = o->kernel,
+                .kernel_synic = o->kernel,
                 .control = f->control,
                 .overlay = f->overlay,
                 .ops = &plane_model_ops,
@@ -118,6 +121,8 @@ void fx_init(struct fx *f, const struct fx_options *o) {
                 .hypercall = hvcall_serve,
                 .userdata = f,
         };
+        if (o->options)
+                f->config.options = *o->options;
         if (o->remote) {
                 o->remote->control = f->control;
                 o->remote->vps = vps;
@@ -195,9 +200,11 @@ int fx_exit(struct fx *f, unsigned vp, const struct vtl_exit *e, unsigned length
 
                 if (r < 0)
                         return r;
-                if (f->action.kind != VTL_ACTION_RUN)
+                if (f->action.kind != VTL_ACTION_RUN && f->action.kind != VTL_ACTION_WAIT)
                         return 0;
                 plane_model_enter(f->model, vp);
+                if (f->action.kind == VTL_ACTION_WAIT)
+                        return 0;
                 if (!f->action.to_boundary)
                         return 0;
                 leave_guest(f, vp, &kick, 0);
@@ -242,6 +249,14 @@ int fx_store(struct fx *f, unsigned vp, uint64_t gpa, uint32_t len, uint64_t dat
 
         fx_cpu(f, vp)->regs.rip += 3;
         return fx_exit(f, vp, &e, 0);
+}
+
+int fx_port(struct fx *f, unsigned vp, unsigned port, unsigned size, bool is_write, bool past) {
+        struct vtl_exit e = {
+                .kind = VTL_EXIT_PORT, .port = port, .len = size, .is_write = is_write
+        };
+
+        return fx_exit(f, vp, &e, past ? 0 : 1);
 }
 
 int fx_rdmsr(struct fx *f, unsigned vp, uint32_t msr, uint64_t *ret) {

@@ -32,8 +32,11 @@ enum fx_layout {
 };
 
 struct fx_options {
-        unsigned vps;     /* 0: 1 */
-        bool refuse;      /* policy does not allow VTL1 */
+        unsigned vps;   /* 0: 1 */
+        bool refuse;    /* policy does not allow VTL1 */
+        bool imprecise; /* faults do not show their instruction */
+        bool kernel;    /* the host's KVM knows Hyper-V's hypercalls and SynIC */
+        const struct vtl_options *options;
         bool rip_behind;  /* the host reports RIP behind the `out`, as where KVM emulates it */
         uint64_t tsc_khz; /* 0: not known */
         uint8_t *ram;     /* memory to use, for many fixtures in a row; NULL: the fixture's own */
@@ -116,6 +119,10 @@ int fx_irq_window(struct fx *f, unsigned vp);
 /* Accesses that KVM emulated. A store's RIP is behind the instruction, a load's at it. */
 int fx_load(struct fx *f, unsigned vp, uint64_t gpa, uint32_t len, uint64_t *ret);
 int fx_store(struct fx *f, unsigned vp, uint64_t gpa, uint32_t len, uint64_t data);
+
+/* IN or OUT of VTL0 to a port that VTL1 intercepts. @past: RIP is behind the instruction, which is
+ * over but for its data. */
+int fx_port(struct fx *f, unsigned vp, unsigned port, unsigned size, bool is_write, bool past);
 
 /* 0, 1 for #GP, or the engine's error. */
 int fx_rdmsr(struct fx *f, unsigned vp, uint32_t msr, uint64_t *ret);

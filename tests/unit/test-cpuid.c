@@ -39,7 +39,7 @@ static void test_leaves(void **state) {
         } rows[] = {
                 { 0x40000000, { 0x4000000a, 0x7263694d, 0x666f736f, 0x76482074 } },
                 { 0x40000001, { 0x31237648, 0, 0, 0 } },
-                { 0x40000004, { 0x220, 0xffffffff, 46, 0 } },
+                { 0x40000004, { 0xe24, 0xffffffff, 46, 0 } },
                 { 0x40000005, { 5, 5, 0, 0 } },
                 { 0x40000006, { 0xa, 0, 0, 0 } },
                 { 0x40000007, { 0, 0, 0, 0 } },
@@ -71,28 +71,33 @@ static void test_features(void **state) {
                 { 0, 0, false },  /* VP runtime */
                 { 0, 1, true },   /* reference counter */
                 { 0, 2, true },   /* SynIC */
-                { 0, 3, true },  /* synthetic timers */
+                { 0, 3, true },   /* synthetic timers */
                 { 0, 4, true },   /* EOI, ICR, TPR, assist page */
                 { 0, 5, true },   /* OS ID, hypercall page */
                 { 0, 6, true },   /* VP index */
-                { 0, 7, false },  /* reset */
+                { 0, 7, true },   /* reset */
                 { 0, 9, true },   /* reference TSC page */
-                { 0, 10, false }, /* guest idle */
+                { 0, 10, true },  /* guest idle */
                 { 0, 11, true },  /* frequencies */
                 { 0, 13, false }, /* reenlightenment */
-                { 1, 4, true },  /* post messages */
-                { 1, 5, true },  /* signal events */
+                { 1, 4, true },   /* post messages */
+                { 1, 5, true },   /* signal events */
                 { 1, 12, false }, /* the root partition's mark */
+                { 1, 15, true },  /* extended ranges of flushes */
                 { 1, 16, true },  /* AccessVsm */
                 { 1, 17, true },  /* AccessVpRegisters */
                 { 1, 19, true },  /* fast output */
                 { 1, 20, true },  /* extended hypercalls */
-                { 1, 21, true }, /* start of VPs */
+                { 1, 21, true },  /* start of VPs */
                 { 3, 4, true },   /* XMM input */
                 { 3, 8, true },   /* frequency MSRs */
                 { 3, 15, true },  /* XMM output */
-                { 3, 19, true }, /* direct synthetic timers */
+                { 3, 19, true },  /* direct synthetic timers */
                 { 3, 20, true },  /* PAT in the VP context */
+                { 3, 10, true },  /* crash MSRs */
+                { 3, 17, true },  /* SINT polling */
+                { 3, 14, true },  /* extended ranges of flushes */
+                { 3, 28, true },  /* flushes of a lower level */
         };
         uint32_t regs[4];
 

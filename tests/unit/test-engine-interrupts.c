@@ -272,7 +272,8 @@ static void test_first_entry(void **state) {
 static void test_ipi_nmi(void **state) {
         struct fx *f = *state;
 
-        f->model->vps[1].n_injections = f->model->vps[1].kicks = 0;
+        f->model->vps[1].n_injections = 0;
+        f->model->vps[1].kicks = 0;
         assert_int_equal(fx_store(f, 0, APIC + 0x310, 4, 2u << 24), 0);
         assert_int_equal(fx_store(f, 0, APIC + 0x300, 4, 0x400), 0);
         assert_int_equal(f->model->vps[1].kicks, 1);

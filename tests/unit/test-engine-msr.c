@@ -110,6 +110,9 @@ static const struct {
         { HV_MSR_SVERSION, PER_VP, 1, 0, { 1 } },
         { HV_MSR_SIEFP, WRITABLE | PER_VP, 0, PAGE_A | 0xfff, { NO_RAM | 1, BEYOND | 1, BEYOND } },
         { HV_MSR_SIMP, WRITABLE | PER_VP, 0, PAGE_A | 0xfff, { NO_RAM | 1, BEYOND | 1, BEYOND } },
+        { HV_MSR_SIRBP, WRITABLE | PER_VP, 0, PAGE_A | 1, { 0 } },
+        { HV_MSR_RESET, PER_VP, 0, 0, { 0 } },
+        { HV_MSR_CRASH_CTL, PER_VP, HV_CRASH_CTL_SUPPORTED, 0, { 0 } },
         { HV_MSR_SINT0, WRITABLE | PER_VP, 0x10000, 0x30, { 0xf, 0x2000f } },
         { HV_MSR_SINT0 + 7, WRITABLE | PER_VP, 0x10000, 0x100000000002003f, { 1 } },
         { HV_MSR_SINT15, WRITABLE | PER_VP, 0x10000, 0x1000f, { 0x00, 0xe } },
@@ -170,11 +173,11 @@ static void test_every_msr(void **state) {
 }
 
 static void test_unknown(void **state) {
-        static const uint32_t unknown[] = { 0x40000003, 0x40000010, 0x40000024, 0x40000040,
-                                            0x4000006f, 0x40000074, 0x40000085, 0x4000008f,
-                                            0x400000a0, 0x400000b8, 0x400000f0, 0x40000100,
+        static const uint32_t unknown[] = { 0x40000004, 0x40000010, 0x40000024, 0x40000040,
+                                            0x4000006f, 0x40000074, 0x40000086, 0x4000008f,
+                                            0x400000a0, 0x400000b8, 0x400000f1, 0x400000ff,
                                             0x40000106, 0x40000118, 0x400001ff, 0x3fffffff,
-                                            0x40000200, 0x10,       0,          UINT32_MAX };
+                                            0x40000200, 0x11,       0,          UINT32_MAX };
         struct fx *f = *state;
 
         for (unsigned vtl = 0; vtl < 2; vtl++) {
@@ -185,6 +188,67 @@ static void test_unknown(void **state) {
                 if (vtl == 0)
                         fx_start_vtl1(f);
         }
+}
+
+/* One set of crash registers for both levels; the report says who made it. */
+static void test_crash(void **state) {
+        struct fx *f = *state;
+        const struct vtl_control_header *h = f->config.control;
+        union hv_register_value v;
+
+        for (uint32_t i = 0; i < HV_CRASH_PARAMETERS; i++)
+                write_msr(f, 0, HV_MSR_CRASH_P0 + i, 0x100 + i);
+        assert_int_equal(read_msr(f, 1, HV_MSR_CRASH_P0), 0);
+        fx_start_vtl1(f);
+        assert_int_equal(read_msr(f, 0, HV_MSR_CRASH_P4), 0x104);
+        assert_int_equal(fx_get(f, 0, HV_VP_INDEX_SELF, 0, HV_REGISTER_GUEST_CRASH_P0 + 1, &v), 0);
+        assert_int_equal(v.reg64, 0x101);
+        write_msr(f, 0, HV_MSR_CRASH_CTL, 0x7c00000000000000);
+        assert_int_equal(f->events[VTL_EVENT_CRASH], 0);
+        write_msr(f, 0, HV_MSR_CRASH_CTL, HV_CRASH_CTL_NOTIFY);
+        assert_int_equal(f->events[VTL_EVENT_CRASH], 1);
+        assert_int_equal(f->last_event.gpa, 0x100);
+        assert_int_equal(f->last_event.data, 1);
+        assert_int_equal(h->crashes, 1);
+        assert_int_equal(h->crash_vtl, 1);
+        assert_int_equal(h->crash[4], 0x104);
+        assert_int_equal(read_msr(f, 0, HV_MSR_CRASH_CTL), HV_CRASH_CTL_SUPPORTED);
+}
+
+static void test_reset(void **state) {
+        struct fx *f = *state;
+
+        write_msr(f, 0, HV_MSR_RESET, 0);
+        assert_int_equal(f->action.kind, VTL_ACTION_RUN);
+        write_msr(f, 0, HV_MSR_RESET, 1);
+        assert_int_equal(f->action.kind, VTL_ACTION_RESET);
+}
+
+/* VTL0's halt is KVM's, and with interrupts off it would be one for ever. */
+static void test_guest_idle(void **state) {
+        struct fx *f = *state;
+        uint64_t value;
+
+        fx_cpu(f, 0)->regs.rflags &= ~0x200ull;
+        assert_int_equal(read_msr(f, 0, HV_MSR_GUEST_IDLE), 0);
+        assert_int_equal(fx_cpu(f, 0)->mp_state.mp_state, KVM_MP_STATE_RUNNABLE);
+        fx_cpu(f, 0)->regs.rflags |= 0x200;
+        assert_int_equal(read_msr(f, 0, HV_MSR_GUEST_IDLE), 0);
+        assert_int_equal(fx_cpu(f, 0)->mp_state.mp_state, KVM_MP_STATE_HALTED);
+        write_msr_gp(f, 0, HV_MSR_GUEST_IDLE, 0);
+        /* VTL1's ends with an interrupt that it does not take, too. */
+        fx_start_vtl1(f);
+        assert_int_equal(fx_store(f, 0, LAPIC_BASE_RESET + 0xf0, 4, LAPIC_SVR_ENABLE | 0xff), 0);
+        fx_cpu(f, 0)->regs.rflags &= ~0x200ull;
+        assert_int_equal(fx_rdmsr(f, 0, HV_MSR_GUEST_IDLE, &value), 0);
+        assert_int_equal(f->action.kind, VTL_ACTION_WAIT);
+        assert_int_equal(fx_kick(f, 0), 0);
+        assert_int_equal(f->action.kind, VTL_ACTION_WAIT);
+        assert_true(lapic_request(&fx_vp(f, 0)->lapic, 0x50, false));
+        assert_int_equal(fx_kick(f, 0), 0);
+        assert_int_equal(f->action.kind, VTL_ACTION_RUN);
+        assert_false(fx_vp(f, 0)->halted);
+        assert_false(fx_injected(f, 0, 1, PLANE_INJECT_INTERRUPT, 0x50));
 }
 
 static void test_eom(void **state) {
@@ -211,7 +275,7 @@ static void test_hypercall_page(void **state) {
         uint8_t page[HV_PAGE_SIZE], want[HV_PAGE_SIZE];
         struct fx *f = *state;
 
-        hvpage_fill(want);
+        hvpage_fill(want, HVPAGE_PLAIN);
         memset(f->ram + PAGE_A, 0x5a, HV_PAGE_SIZE);
         memset(f->ram + PAGE_B, 0x5b, HV_PAGE_SIZE);
 
@@ -330,8 +394,28 @@ static void test_apic_msrs(void **state) {
         /* VTL0's is KVM's. */
         assert_int_equal(fx_vtl_return(f, 0, true), 0);
         read_msr_gp(f, 0, 0x802);
-        read_msr_gp(f, 0, LAPIC_MSR_BASE);
-        write_msr_gp(f, 0, LAPIC_MSR_BASE, base);
+        assert_int_equal(read_msr(f, 0, LAPIC_MSR_BASE), fx_plane(f, 0, 0)->sregs.apic_base);
+        write_msr(f, 0, LAPIC_MSR_BASE, base);
+        write_msr_gp(f, 0, LAPIC_MSR_BASE, base | 0x1000);
+}
+
+/* vsm.md 6.4. VTL1 had MTRRs of its own, which said "uncached" for everything. */
+static void test_mtrrs_are_shared(void **state) {
+        static const uint32_t shared[] = { 0x17a, 0x200, 0x2ff };
+        struct fx *f = *state;
+
+        assert_int_equal(read_msr(f, 0, 0x2ff), 0xc06);
+        for (size_t i = 0; i < ARRAY_SIZE(shared); i++) {
+                write_msr(f, 0, shared[i], 0x1234);
+                assert_int_equal(read_msr(f, 0, shared[i]), 0x1234);
+        }
+        for (size_t i = 0; i < MODEL_MSRS; i++)
+                for (size_t j = 0; j < ARRAY_SIZE(shared); j++)
+                        if (fx_plane(f, 0, 0)->msrs[i].index == shared[j])
+                                assert_int_equal(fx_plane(f, 0, 0)->msrs[i].value, 0x1234);
+        read_msr_gp(f, 0, 0x201); /* one that the host's CPU does not have */
+        write_msr_gp(f, 0, 0x201, 0);
+        read_msr_gp(f, 0, 0x210);
 }
 
 /* HV_X64_MSR_ICR sends in both modes of the APIC, to oneself and to another VP. */
@@ -367,16 +451,54 @@ static void test_icr(void **state) {
         write_msr_gp(f, 0, HV_MSR_ICR, 1u << 31); /* reserved in x2APIC mode */
 }
 
+/* What KVM is told, to serve VTL0's hypercalls and AutoEOI: nothing of VTL1's. */
+static void test_kernel(void **state) {
+        struct fx fx, *f = &fx;
+        const uint64_t *os, *sint;
+
+        fx_init(f, &(struct fx_options){ .kernel = true });
+        os = &plane_model_msr(fx_plane(f, 0, 0), HV_MSR_GUEST_OS_ID)->value;
+        sint = &plane_model_msr(fx_plane(f, 0, 0), HV_MSR_SINT0 + 2)->value;
+        write_msr(f, 0, HV_MSR_GUEST_OS_ID, 0x8100);
+        assert_int_equal(*os, 0x8100);
+
+        write_msr(f, 0, HV_MSR_SINT0 + 2, HV_SINT_MASKED | 0x41);
+        assert_int_equal(*sint, HV_SINT_RESET);
+        write_msr(f, 0, HV_MSR_SINT0 + 2, HV_SINT_AUTO_EOI | 0x41);
+        assert_int_equal(*sint, HV_SINT_AUTO_EOI | 0x41);
+        /* While it is masked an interrupt of it may still wait. */
+        write_msr(f, 0, HV_MSR_SINT0 + 2, HV_SINT_AUTO_EOI | HV_SINT_MASKED | 0x42);
+        assert_int_equal(*sint, HV_SINT_AUTO_EOI | 0x42);
+        write_msr(f, 0, HV_MSR_SINT0 + 2, 0x43);
+        assert_int_equal(*sint, HV_SINT_RESET);
+        /* Refused before anybody is told */
+        write_msr_gp(f, 0, HV_MSR_SINT0 + 2, HV_SINT_AUTO_EOI | 1);
+        assert_int_equal(*sint, HV_SINT_RESET);
+
+        fx_start_vtl1(f);
+        write_msr(f, 0, HV_MSR_GUEST_OS_ID, 0x1234);
+        write_msr(f, 0, HV_MSR_SINT0 + 2, HV_SINT_AUTO_EOI | 0x41);
+        assert_int_equal(*os, 0x8100);
+        assert_int_equal(*sint, HV_SINT_RESET);
+        assert_int_equal(plane_model_msr(fx_plane(f, 0, 1), HV_MSR_GUEST_OS_ID)->value, 0);
+        fx_deinit(f);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_every_msr),
                 cmocka_unit_test_setup_teardown(test_unknown, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_crash, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_reset, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_guest_idle, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_eom, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_vp_index, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_hypercall_page, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_reference_tsc, set_up, tear_down),
                 cmocka_unit_test(test_no_tsc_frequency),
+                cmocka_unit_test(test_kernel),
                 cmocka_unit_test_setup_teardown(test_apic_msrs, set_up_vtl1, tear_down),
+                cmocka_unit_test_setup_teardown(test_mtrrs_are_shared, set_up_vtl1, tear_down),
                 cmocka_unit_test_setup_teardown(test_icr, set_up_vtl1, tear_down),
         };
 

@@ -29,16 +29,25 @@ static void test_sizes(void **state) {
                 enum hv_call_kind kind;
                 uint16_t input, output, rep_in, rep_out;
                 uint64_t privilege;
+                bool variable;
         } rows[] = {
-                { 0x000c, HV_CALL_REP, 0x10, 0, 8, 0, HV_PRIV_VSM },
-                { 0x000d, HV_CALL_SIMPLE, 0x10, 0, 0, 0, HV_PRIV_VSM },
-                { 0x000f, HV_CALL_SIMPLE, 0xf0, 0, 0, 0, HV_PRIV_VSM },
-                { 0x0011, HV_CALL_VTL, 0, 0, 0, 0, HV_PRIV_VSM },
-                { 0x0012, HV_CALL_VTL, 0, 0, 0, 0, HV_PRIV_VSM },
-                { 0x0050, HV_CALL_REP, 0x10, 0, 4, 0x10, HV_PRIV_VP_REGISTERS },
-                { 0x0051, HV_CALL_REP, 0x10, 0, 0x20, 0, HV_PRIV_VP_REGISTERS },
-                { 0x009a, HV_CALL_REP, 0x10, 0, 4, 4, 0 },
-                { 0x8001, HV_CALL_SIMPLE, 0, 8, 0, 0, HV_PRIV_EXTENDED_HYPERCALLS },
+                { 0x0002, HV_CALL_SIMPLE, 0x18, 0, 0, 0, 0, false },
+                { 0x0003, HV_CALL_REP, 0x18, 0, 8, 0, 0, false },
+                { 0x0013, HV_CALL_SIMPLE, 0x20, 0, 0, 0, 0, true },
+                { 0x0014, HV_CALL_REP, 0x20, 0, 8, 0, 0, true },
+                { 0x000c, HV_CALL_REP, 0x10, 0, 8, 0, HV_PRIV_VSM, false },
+                { 0x000d, HV_CALL_SIMPLE, 0x10, 0, 0, 0, HV_PRIV_VSM, false },
+                { 0x000f, HV_CALL_SIMPLE, 0xf0, 0, 0, 0, HV_PRIV_VSM, false },
+                { 0x0011, HV_CALL_VTL, 0, 0, 0, 0, HV_PRIV_VSM, false },
+                { 0x0012, HV_CALL_VTL, 0, 0, 0, 0, HV_PRIV_VSM, false },
+                { 0x004d, HV_CALL_SIMPLE, 0x18, 0, 0, 0, HV_PRIV_VSM, false },
+                { 0x0050, HV_CALL_REP, 0x10, 0, 4, 0x10, HV_PRIV_VP_REGISTERS, false },
+                { 0x0051, HV_CALL_REP, 0x10, 0, 0x20, 0, HV_PRIV_VP_REGISTERS, false },
+                { 0x009a, HV_CALL_REP, 0x10, 0, 4, 4, 0, false },
+                { 0x00c0, HV_CALL_SIMPLE, 0x10, 8, 0, 0, HV_PRIV_SIGNAL_EVENTS, false },
+                { 0x00c1, HV_CALL_SIMPLE, 0x118, 0, 0, 0, HV_PRIV_POST_MESSAGES, false },
+                { 0x00d4, HV_CALL_REP, 0x10, 0, 8, 8, HV_PRIV_VSM, false },
+                { 0x8001, HV_CALL_SIMPLE, 0, 8, 0, 0, HV_PRIV_EXTENDED_HYPERCALLS, false },
         };
 
         for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -50,7 +59,7 @@ static void test_sizes(void **state) {
                 assert_int_equal(c->output, rows[i].output);
                 assert_int_equal(c->rep_in, rows[i].rep_in);
                 assert_int_equal(c->rep_out, rows[i].rep_out);
-                assert_false(c->variable);
+                assert_int_equal(c->variable, rows[i].variable);
                 assert_int_equal(c->privilege, rows[i].privilege);
         }
 }

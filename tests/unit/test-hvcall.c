@@ -499,6 +499,8 @@ static void test_prepare(void **state) {
                 { 2, 2, HV_STATUS_OPERATION_DENIED, 0, 0, SIDE_RESULT(8, 4), 0 },
                 { 2, 0, HV_STATUS_ACCESS_DENIED, 0, 0, SIDE_RESULT(6, 2), 0 },
                 { 0, 2, -ENOMEM, 0, -ENOMEM, 0, 0 },
+                /* Late in the end, with nothing left to come back for */
+                { 0, 6, HV_STATUS_TIMEOUT, 0, 0, SIDE_RESULT(0, 6), 0 },
                 { 0, 6, 0, 1, -EINVAL, 0, 0 },
                 { 2, 0, 0, -1, -EINVAL, 0, 0 },
                 { 2, 0, HV_STATUS_ACCESS_DENIED, -2, -EINVAL, 0, 0 },
@@ -541,6 +543,13 @@ static void test_prepare(void **state) {
         assert_int_equal(side_dispatch(&s), HV_DISPATCH_RETRY);
         assert_int_equal(s.now.reg[SIDE_RCX], SIDE_CONTROL(SIDE_REP_BATCH, false, 6, 4));
         assert_int_equal(s.handled, 1);
+        /* A batch that is late at once leaves the call as it was; later, after what it has done. */
+        s.prepare_with = HV_STATUS_TIMEOUT;
+        assert_int_equal(side_dispatch(&s), HV_DISPATCH_RETRY);
+        assert_int_equal(s.now.reg[SIDE_RCX], SIDE_CONTROL(SIDE_REP_BATCH, false, 6, 4));
+        s.batch = 1;
+        assert_int_equal(side_dispatch(&s), HV_DISPATCH_RETRY);
+        assert_int_equal(s.now.reg[SIDE_RCX], SIDE_CONTROL(SIDE_REP_BATCH, false, 6, 5));
 }
 
 /* 6.1: exactly the code, no result, #UD for all else */

@@ -31,8 +31,11 @@ static void test_new(void **state) {
         assert_int_equal(vtlvmm_new(f->null_fd, f->null_fd, &good, NULL), -EINVAL);
         o.size = 0;
         assert_int_equal(vtlvmm_new(f->null_fd, f->null_fd, &o, &v), -EINVAL);
-        o.size = sizeof(o) - 1;
+        o.size = offsetof(struct vtlvmm_options, reserve_mappings) - 1;
         assert_int_equal(vtlvmm_new(f->null_fd, f->null_fd, &o, &v), -EINVAL);
+        o.size++; /* of a caller that was compiled before the newer members were there */
+        assert_int_equal(vtlvmm_new(f->null_fd, f->null_fd, &o, &v), 0);
+        v = vtlvmm_free(v);
         o.size = sizeof(o) + 8;
         assert_int_equal(vtlvmm_new(f->null_fd, f->null_fd, &o, &v), -EINVAL);
         o = good;

@@ -151,7 +151,7 @@ static int add_run(void *userdata, uint64_t gpn, uint64_t count, unsigned rw) {
 static void expect_runs(struct protect_map *map, uint64_t gpn, uint64_t count, const char *want) {
         struct runs runs = { 0 };
 
-        assert_int_equal(protect_runs(map, gpn, count, add_run, &runs), 0);
+        assert_int_equal(protect_runs(map, gpn, count, R | W, add_run, &runs), 0);
         assert_string_equal(runs.text, want);
 }
 
@@ -171,7 +171,7 @@ static void test_runs(void **state) {
         assert_int_equal(protect_set(map, 0x1100, 0, NULL), 0);
         expect_runs(map, 0, 0x2000, "0+1f0=3 1f0+20=1 210+f0=3 1100+1=0 1101+3ff=3");
         expect_runs(map, 0x1f8, 0x10, "1f8+10=1");
-        assert_int_equal(protect_runs(map, 0, 0x2000, add_run, &stop), 7);
+        assert_int_equal(protect_runs(map, 0, 0x2000, R | W, add_run, &stop), 7);
         assert_string_equal(stop.text, "0+1f0=3 1f0+20=1");
 
         protect_set_default(map, R);
@@ -262,6 +262,20 @@ static void test_memory(void **state) {
         assert_null(protect_map_free(NULL));
 }
 
+static void test_next_ram(void **state) {
+        const struct protect_region ram[] = { { 0x100, 0x10 }, { 0x10, 0x20 } };
+        _cleanup_(protect_map_freep) struct protect_map *map = NULL;
+
+        assert_int_equal(protect_map_new(&map, ram, ARRAY_SIZE(ram)), 0);
+        assert_int_equal(protect_next_ram(map, 0), 0x10);
+        assert_int_equal(protect_next_ram(map, 0x10), 0x10);
+        assert_int_equal(protect_next_ram(map, 0x2f), 0x2f);
+        assert_int_equal(protect_next_ram(map, 0x30), 0x100);
+        assert_int_equal(protect_next_ram(map, 0x10f), 0x10f);
+        assert_int_equal(protect_next_ram(map, 0x110), UINT64_MAX);
+        assert_int_equal(protect_next_ram(map, UINT64_MAX), UINT64_MAX);
+}
+
 /* vsm.md 8.2: which masks a guest may ask for, with and without MBEC */
 static void test_mask_status(void **state) {
         for (unsigned flags = 0; flags < 0x200; flags++)
@@ -282,7 +296,7 @@ int main(void) {
                 cmocka_unit_test(test_regions),       cmocka_unit_test(test_masks),
                 cmocka_unit_test(test_default),       cmocka_unit_test(test_runs),
                 cmocka_unit_test(test_against_array), cmocka_unit_test(test_memory),
-                cmocka_unit_test(test_mask_status),
+                cmocka_unit_test(test_mask_status),   cmocka_unit_test(test_next_ram),
         };
 
         cmocka_set_message_output(CM_OUTPUT_TAP);

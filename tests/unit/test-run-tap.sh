@@ -36,7 +36,7 @@ shows()
         }
 }
 
-plan 35
+plan 36
 
 is "$(closing 'echo 1..2; echo ok 1 - a; echo ok 2 - b')" '0: 2 passed, 0 failed, 0 skipped' \
         "checks are counted"
@@ -92,11 +92,12 @@ ok 1 - a
 #: begin two
 1..1
 not ok 1 - b
-#: end two 1
+#: end two 1 61.25
 END
 "$run_tap" --tap host=tap >output
 is "$? $(tail -n 1 output)" '1 1 passed, 1 failed, 0 skipped' "tests within a test, from a file"
 check "each has its line" shows 'ok   one'
+check "with the time that it names" shows '61.2 s'
 echo '#: begin three
 1..1
 ok 1' >>tap

@@ -97,6 +97,12 @@ def test_bad_options():
             (["a", "b"], "only one image"),
             (["--vcpus", "0", "a"], "--vcpus: '0'"),
             (["--vcpus", "65", "a"], "1 to 64"),
+            (["--restore", "a", "b"], "takes no image"),
+            (["--restore", "a", "--append", "b"], "takes no image"),
+            (["--xcr0", "0", "a"], "--xcr0: '0'"),
+            (["--xcr0", "6", "a"], "odd"),
+            (["--xcr0=7x", "a"], "'7x'"),
+            (["--xcr0", "4294967297", "a"], "--xcr0"),
             (["--vcpus", "-1", "a"], "'-1'"),
             (["--vcpus", "18446744073709551617", "a"], "--vcpus"),
             (["--memory", "1", "a"], "--memory"),
@@ -109,6 +115,12 @@ def test_bad_options():
             (["--frobnicate", "a"], "frobnicate"),
             (["--append"], "append")]:
         expect(run(*arguments), 64, words, b"")
+
+
+def test_no_saved_machine():
+    expect(run("--restore", "/nonexistent"), 66, "No such file")
+    expect(run("--restore", "/dev/null"), 65, "not a saved machine")
+    expect(run("--restore", __file__), 65, "not a saved machine")
 
 
 def test_help_and_version():

@@ -91,9 +91,11 @@ void irq_set(unsigned vector, irq_handler handler) {
 static void guard_trap(struct cpu *c, struct trap_frame *f) {
         const struct guard *g = &c->guard;
 
-        c->fault = (struct fault){
-                .vector = f->vector, .error = f->error, .rip = f->rip, .cs = f->cs
-        };
+        c->fault = (struct fault){ .vector = f->vector,
+                                   .error = f->error,
+                                   .rip = f->rip,
+                                   .cs = f->cs,
+                                   .rflags = f->rflags };
         if (f->vector == VECTOR_PF)
                 c->fault.cr2 = read_cr2();
         c->guard.active = 0;
@@ -212,6 +214,23 @@ bool cpu_start(unsigned index, void (*fn)(void *arg), void *arg) {
         return true;
 }
 
+static void main_elsewhere(void *arg) {
+        guest_main();
+        guest_done();
+}
+
+/* Command line: on=N runs the guest's main function on CPU N, with nothing on the boot CPU. */
+static void run_main(void) {
+        unsigned on = (unsigned) cmdline_number("on", 0);
+
+        if (on == 0)
+                main_elsewhere(NULL);
+        if (on >= cpu_count() || !cpu_start(on, main_elsewhere, NULL))
+                bail_out("CPU %u is to run this, and does not start", on);
+        for (;;)
+                __asm__ volatile("cli; hlt");
+}
+
 struct multiboot_information {
         uint32_t flags, mem_lower, mem_upper, boot_device, cmdline;
 };
@@ -229,6 +248,5 @@ void guest_boot(void) {
         if (info->flags & 4)
                 cmdline_set((const char *) (uint64_t) info->cmdline);
         apic_enable(false);
-        guest_main();
-        guest_done();
+        run_main();
 }

@@ -8,6 +8,7 @@
  *
  * A guest is an int-less guest_main() that reports with ok() and friends and returns; the library
  * prints the TAP plan and ends the machine: exit port value 0 when everything passed, 1 otherwise.
+ * It runs on the boot CPU, or on CPU N with on=N on the command line.
  */
 
 #include <stdarg.h>
@@ -60,6 +61,7 @@ enum vector {
         VECTOR_SINT0 = 0x30, /* VTL1's intercept messages */
         VECTOR_TIMER = 0x40,
         VECTOR_IPI = 0x41,
+        VECTOR_JOB = 0x42, /* job.c */
         VECTOR_SPURIOUS = 0xff,
         VECTOR_NONE = 0x100, /* struct fault: nothing was raised */
 };
@@ -94,7 +96,7 @@ struct gprs {
 /* The exception that ended a guarded statement. */
 struct fault {
         uint64_t vector; /* VECTOR_NONE: it ended by itself */
-        uint64_t error, cr2, rip, cs;
+        uint64_t error, cr2, rip, cs, rflags;
 };
 
 struct tss {

@@ -5,7 +5,10 @@
  */
 #include "hv.h"
 
-#define GUEST_OS_ID 0x8100000000010000ull /* open source, Linux's OS type, version 1 */
+uint64_t hv_os_id = 0x8100000000010000; /* open source, Linux's OS type, version 1 */
+
+_Static_assert(offsetof(struct xmm_call, control) == 256 && offsetof(struct xmm_call, entry) == 280,
+               "xmm.S");
 
 struct cpu_pages {
         uint8_t in[HV_PAGE_SIZE], out[HV_PAGE_SIZE], assist[HV_PAGE_SIZE], simp[HV_PAGE_SIZE],
@@ -47,30 +50,34 @@ uint64_t hv_hypercall_page(unsigned vtl) {
         return (uint64_t) hypercall_pages[vtl];
 }
 
-void hv_open(void) {
+void hv_prepare(uint64_t page) {
         struct cpu *c = this_cpu();
         struct cpu_pages *p = &cpu_pages[c->vtl][c->index];
-        uint64_t page = hv_hypercall_page(c->vtl) | HV_MSR_PAGE_ENABLE;
-        uint64_t offsets = 0;
+        uint64_t offsets;
 
         c->in = (uint64_t *) p->in;
         c->out = (uint64_t *) p->out;
         c->assist = (struct hv_vp_assist_page *) p->assist;
         c->simp = (struct hv_message_page *) p->simp;
         c->siefp = p->siefp;
-        c->hypercall_entry = hv_hypercall_page(c->vtl);
-
-        wrmsr(HV_MSR_GUEST_OS_ID, GUEST_OS_ID);
-        wrmsr(HV_MSR_HYPERCALL, page);
-        if (rdmsr(HV_MSR_GUEST_OS_ID) != GUEST_OS_ID || rdmsr(HV_MSR_HYPERCALL) != page)
-                bail_out("VTL%u: no hypercall page: MSR says 0x%lx", c->vtl,
-                         rdmsr(HV_MSR_HYPERCALL));
-
+        c->hypercall_entry = page;
         if (hv_privileges() & HV_PRIV_VSM) {
                 offsets = hv_register(HV_REGISTER_VSM_CODE_PAGE_OFFSETS);
                 c->vtl_call_entry = c->hypercall_entry + (offsets & 0xfff);
                 c->vtl_return_entry = c->hypercall_entry + (offsets >> 12 & 0xfff);
         }
+}
+
+void hv_open(void) {
+        struct cpu *c = this_cpu();
+        uint64_t page = hv_hypercall_page(c->vtl) | HV_MSR_PAGE_ENABLE;
+
+        wrmsr(HV_MSR_GUEST_OS_ID, hv_os_id);
+        wrmsr(HV_MSR_HYPERCALL, page);
+        if (rdmsr(HV_MSR_GUEST_OS_ID) != hv_os_id || rdmsr(HV_MSR_HYPERCALL) != page)
+                bail_out("VTL%u: no hypercall page: MSR says 0x%lx", c->vtl,
+                         rdmsr(HV_MSR_HYPERCALL));
+        hv_prepare(hv_hypercall_page(c->vtl));
 }
 
 uint64_t hv_time(void) {
@@ -104,6 +111,16 @@ unsigned hv_enable_vp_vtl(uint64_t partition, uint32_t vp, uint8_t vtl,
         return HV_RESULT_STATUS(hv_call_memory(HVCALL_ENABLE_VP_VTL));
 }
 
+unsigned hv_start_vp(uint64_t partition, uint32_t vp, uint8_t vtl,
+                     const struct hv_initial_vp_context *context) {
+        struct hv_input_enable_vp_vtl *in = (void *) this_cpu()->in;
+
+        *in = (struct hv_input_enable_vp_vtl){
+                .partition = partition, .vp = vp, .vtl = vtl, .context = *context
+        };
+        return HV_RESULT_STATUS(hv_call_memory(HVCALL_START_VIRTUAL_PROCESSOR));
+}
+
 uint64_t hv_modify_mask(uint32_t flags, uint8_t input_vtl, const uint64_t *gpns, unsigned n) {
         struct hv_input_modify_mask *in = (void *) this_cpu()->in;
 
@@ -113,6 +130,30 @@ uint64_t hv_modify_mask(uint32_t flags, uint8_t input_vtl, const uint64_t *gpns,
         for (unsigned i = 0; i < n; i++)
                 in->gpn[i] = gpns[i];
         return hv_call_memory(HVCALL_MODIFY_VTL_PROTECTION_MASK | HV_REPS(n));
+}
+
+unsigned hv_install_intercept(uint32_t type, uint32_t access, uint64_t parameter) {
+        struct {
+                uint64_t partition;
+                uint32_t access, type;
+                uint64_t parameter;
+        } *in = (void *) this_cpu()->in;
+
+        in->partition = HV_PARTITION_ID_SELF;
+        in->access = access;
+        in->type = type;
+        in->parameter = parameter;
+        return HV_RESULT_STATUS(hv_call_memory(HVCALL_INSTALL_INTERCEPT));
+}
+
+void hv_hold(uint64_t seconds) {
+        uint64_t until = hv_time() + seconds * 10000000;
+
+        if (seconds == 0)
+                return;
+        print("# holding for %lu s\n", seconds);
+        while (hv_time() < until)
+                __asm__ volatile("pause");
 }
 
 uint64_t hv_get_registers(uint32_t vp, uint8_t input_vtl, const uint32_t *names, unsigned n,
@@ -143,6 +184,18 @@ uint64_t hv_set_registers(uint32_t vp, uint8_t input_vtl, const uint32_t *names,
         for (unsigned i = 0; i < n; i++)
                 list[i] = (struct hv_register_assoc){ .name = names[i], .value = values[i] };
         return hv_call_memory(HVCALL_SET_VP_REGISTERS | HV_REPS(n));
+}
+
+void vtl1_do_ret(void) {
+        const uint32_t names[] = { HV_X64_REGISTER_RIP, HV_X64_REGISTER_RSP };
+        union hv_register_value v[2];
+
+        if (HV_RESULT_STATUS(hv_get_registers(HV_VP_INDEX_SELF, VTL0, names, 2, v)) != 0)
+                bail_out("VTL1 cannot read registers");
+        v[0].reg64 = peek64(v[1].reg64);
+        v[1].reg64 += 8;
+        if (HV_RESULT_STATUS(hv_set_registers(HV_VP_INDEX_SELF, VTL0, names, 2, v)) != 0)
+                bail_out("VTL1 cannot set registers");
 }
 
 unsigned hv_get(uint8_t input_vtl, uint32_t name, uint64_t *ret_value) {

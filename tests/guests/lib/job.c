@@ -4,11 +4,13 @@
  */
 #include "hv.h"
 
-#define JOB_TIMEOUT_MS 15000
+#define JOB_TIMEOUT_MS 30000
 
 static struct {
         uint64_t (*volatile fn)(uint64_t arg);
         volatile uint64_t arg, result;
+        uint64_t (*secure_fn)(uint64_t arg);
+        uint64_t secure_arg;
 } jobs[MAX_CPUS];
 
 uint64_t tsc_per_ms(void) {
@@ -46,20 +48,51 @@ bool spin_for(const volatile unsigned *counter, unsigned n, uint64_t ms) {
         return true;
 }
 
+bool spin_while(const volatile unsigned *counter, unsigned value, uint64_t ms) {
+        uint64_t start = rdtsc();
+
+        while (*counter == value) {
+                if (passed(start, ms))
+                        return false;
+                cpu_relax();
+        }
+        return true;
+}
+
+static bool job_halts;
+
+static void on_job(struct trap_frame *f) {
+        apic_eoi();
+}
+
+void job_halt(void) {
+        job_halts = true;
+        irq_set(VECTOR_JOB, on_job);
+}
+
 static void job_main(void *arg) {
         unsigned me = this_cpu()->index;
 
         hv_open();
+        this_cpu()->online = true;
         for (;;) {
                 uint64_t (*fn)(uint64_t) = __atomic_load_n(&jobs[me].fn, __ATOMIC_ACQUIRE);
 
                 if (fn == NULL) {
-                        cpu_relax();
+                        if (job_halts)
+                                halt();
+                        else
+                                cpu_relax();
                         continue;
                 }
                 jobs[me].result = fn(jobs[me].arg);
                 __atomic_store_n(&jobs[me].fn, NULL, __ATOMIC_RELEASE);
         }
+}
+
+void job_started(void) {
+        apic_enable(false);
+        job_main(NULL);
 }
 
 void job_open(unsigned cpu) {
@@ -70,6 +103,8 @@ void job_open(unsigned cpu) {
 void job_start(unsigned cpu, uint64_t (*fn)(uint64_t arg), uint64_t arg) {
         jobs[cpu].arg = arg;
         __atomic_store_n(&jobs[cpu].fn, fn, __ATOMIC_RELEASE);
+        if (job_halts)
+                apic_send(cpu, APIC_ICR_FIXED | VECTOR_JOB);
 }
 
 bool job_busy(unsigned cpu) {
@@ -87,6 +122,21 @@ uint64_t job_wait(unsigned cpu, const char *what) {
 
 uint64_t job_run(unsigned cpu, uint64_t (*fn)(uint64_t arg), uint64_t arg, const char *what) {
         job_start(cpu, fn, arg);
+        return job_wait(cpu, what);
+}
+
+static uint64_t secure_call(uint64_t cpu) {
+        return vtl1_run(jobs[cpu].secure_fn, jobs[cpu].secure_arg);
+}
+
+void job_start_vtl1(unsigned cpu, uint64_t (*fn)(uint64_t arg), uint64_t arg) {
+        jobs[cpu].secure_fn = fn;
+        jobs[cpu].secure_arg = arg;
+        job_start(cpu, secure_call, cpu);
+}
+
+uint64_t job_run_vtl1(unsigned cpu, uint64_t (*fn)(uint64_t arg), uint64_t arg, const char *what) {
+        job_start_vtl1(cpu, fn, arg);
         return job_wait(cpu, what);
 }
 

@@ -12,6 +12,8 @@ static uint64_t vtl1_pd[4][512] __attribute__((aligned(4096)));
 bool (*vtl1_on_call)(struct gprs *g) = vtl1_call_default;
 static void plan_intercept(struct hv_message *m, struct gprs *g);
 void (*vtl1_on_intercept)(struct hv_message *m, struct gprs *g) = plan_intercept;
+void (*vtl1_on_interrupt)(const struct gprs *g);
+void (*vtl1_on_begin)(void) = vtl1_setup;
 bool vtl1_x2apic = true;
 struct plan plan;
 static bool plan_set;
@@ -62,6 +64,20 @@ void vtl1_context(unsigned index, struct hv_initial_vp_context *ret) {
         };
 }
 
+void vtl0_context(unsigned index, void (*fn)(void), struct hv_initial_vp_context *ret) {
+        struct cpu *c = &cpus[0][index];
+
+        vtl1_context(index, ret);
+        cpu_prepare(0, index);
+        ret->rip = (uint64_t) fn;
+        ret->rsp = (uint64_t) (c->stack + STACK_SIZE - 8);
+        ret->gs.base = (uint64_t) c;
+        ret->tr.base = (uint64_t) &c->tss;
+        ret->idtr.base = (uint64_t) trap_idt(0);
+        ret->gdtr.base = (uint64_t) c->gdt;
+        ret->cr3 = (uint64_t) boot_pml4;
+}
+
 static void on_sint0(struct trap_frame *f) {
         this_cpu()->interrupts++;
 }
@@ -82,7 +98,12 @@ void vtl1_setup(void) {
 bool vtl1_call_default(struct gprs *g) {
         uint64_t (*fn)(uint64_t) = (uint64_t(*)(uint64_t)) g->rdi;
 
-        g->rdx = fn(g->rsi);
+        if (fn != NULL) /* a VP that is started is in VTL1 first, for nothing */
+                g->rdx = fn(g->rsi);
+        return true;
+}
+
+bool vtl1_call_nothing(struct gprs *g) {
         return true;
 }
 
@@ -93,6 +114,8 @@ static void vtl1_interrupted(struct gprs *g) {
         struct hv_message *m = &c->simp->slot[HV_SYNIC_INTERCEPTION_SINT_INDEX];
         uint8_t flags;
 
+        if (vtl1_on_interrupt != NULL)
+                vtl1_on_interrupt(g);
         interrupt_window();
         if (m->message_type == HV_MESSAGE_NONE)
                 return;
@@ -109,7 +132,7 @@ void vtl1_main(struct gprs *g) {
         struct hv_vp_vtl_control *control;
         bool fast;
 
-        vtl1_setup();
+        vtl1_on_begin();
         for (;;) {
                 control = &c->assist->vtl_control; /* a test may have moved the page */
                 if (control->entry_reason == HV_VTL_ENTRY_VTL_CALL) {

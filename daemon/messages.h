@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The messages that an administrator may look for: journalctl MESSAGE_ID=... An ID is for ever, its
+ * wording is not. data/vtld.catalog explains each to people; tests/bus/test_journal.py compares the
+ * two.
+ */
+
+#define MESSAGE_VM_STARTED "edc3bdb5b10243daa6d4bbb8d8d44526"
+#define MESSAGE_VM_ADOPTED "c70fd18709c64182a9dbc337fccd40ea"
+#define MESSAGE_VM_LEFT "90f470399ee644b79c8ad3082a7118f8"
+#define MESSAGE_VM_GONE "6eef7cef52454601ab4db5a9de79737d"
+#define MESSAGE_VTL1_ENABLED "60562082252048f287e28f6c1b0cdd1b"
+#define MESSAGE_VTL1_DENIED "e579b0ed281a465cb385612f9ad37954"
+#define MESSAGE_SECURE_VIOLATION "c8b9eebdd46c4213813922b4099367a1"
+#define MESSAGE_STARTUP_DETECTED "0600dabf2c584835b5436de488d687c8"
+#define MESSAGE_PROTECTION_REFUSED "8367ef76245b4a9fb587e5dcbb198cf1"
+#define MESSAGE_GUEST_CRASHED "6b23020fb7df44758a850ca555ce8632"
+#define MESSAGE_ENGINE_STOPPED "60070d35761f4a0e84c0162fb4bcab36"
+#define MESSAGE_WORKER_FAILED "71385c56934f4dd4b55d680632e932b9"
+#define MESSAGE_WORKER_NOT_STARTED "1e3b22ff028f4bb1bb45a9022b2af9a1"
+#define MESSAGE_ATTACH_REFUSED "a413b0a9d7f04287a1ae77d3d8644c35"
+#define MESSAGE_POLICY_LOADED "bf321961b469478ca05bdb8ea06fde92"
+#define MESSAGE_POLICY_NONE "ab3f897fef7249c19532d9a189dc4809"
+#define MESSAGE_POLICY_BAD "0f86b03202c84e50bb637b8aa37e1da4"
+#define MESSAGE_BUS_LOST "ba9330e0e0c84f1fafb67971973b7f38"
+#define MESSAGE_SOCKET_OVERLOADED "c04f7df4896b43e6a2cd1c0722e35988"
+#define MESSAGE_UNAUTHORIZED "6b6d4b27eff24e5cbfc2feabbcadcb5b"
