@@ -154,30 +154,6 @@ int partition_new(struct broker *b, struct connection *c, const struct protocol_
         return 0;
 }
 
-struct partition *partition_free(struct partition *p) {
-        if (!p)
-                return NULL;
-        bus_partition_removed(p);
-        p->worker = p->broker->ending || p->left ? worker_handle_abandon(p->worker)
-                                                 : worker_handle_release(p->worker);
-        if (!p->broker->ending)
-                partition_store_forget(p);
-        p->record_fd = safe_close(p->record_fd);
-        sd_event_source_disable_unref(p->grace);
-        partition_libvirt_done(p);
-        (void) safe_close(p->link_fd);
-        HASH_DELETE(hh, p->broker->partitions, p);
-        broker_partitions_changed(p->broker);
-        if (!p->broker->ending && !p->left) {
-                const struct log_fields f = partition_log_fields(p);
-
-                log_event(LOG_INFO, MESSAGE_VM_GONE, &f, "VM %s is gone", p->uuid_text);
-        }
-        (void) munmap((void *) p->control, p->control_size);
-        free(p);
-        return NULL;
-}
-
 /* ---- The worker ---- */
 
 static void on_ready(void *userdata) {
@@ -477,7 +453,39 @@ void partition_decide_again(struct partition *p) {
                 (void) ask_policy(p, &why); /* one that is refused now is so by START */
 }
 
+static bool is_started(const struct partition *p) {
+        return p->state == PARTITION_RUNNING || p->state == PARTITION_PAUSED;
+}
+
 void partition_pause(struct partition *p, bool paused) {
-        if (p->state == PARTITION_RUNNING || p->state == PARTITION_PAUSED)
+        if (is_started(p))
                 partition_set_state(p, paused ? PARTITION_PAUSED : PARTITION_RUNNING);
+}
+
+struct partition *partition_free(struct partition *p) {
+        if (!p)
+                return NULL;
+        /* A VMM whose worker has failed may be quicker to end than the kernel is to tell so. */
+        if (is_started(p) && !p->broker->ending && !p->left && p->worker &&
+            worker_handle_failed(p->worker))
+                worker_failed(p, "has ended");
+        bus_partition_removed(p);
+        p->worker = p->broker->ending || p->left ? worker_handle_abandon(p->worker)
+                                                 : worker_handle_release(p->worker);
+        if (!p->broker->ending)
+                partition_store_forget(p);
+        p->record_fd = safe_close(p->record_fd);
+        sd_event_source_disable_unref(p->grace);
+        partition_libvirt_done(p);
+        (void) safe_close(p->link_fd);
+        HASH_DELETE(hh, p->broker->partitions, p);
+        broker_partitions_changed(p->broker);
+        if (!p->broker->ending && !p->left) {
+                const struct log_fields f = partition_log_fields(p);
+
+                log_event(LOG_INFO, MESSAGE_VM_GONE, &f, "VM %s is gone", p->uuid_text);
+        }
+        (void) munmap((void *) p->control, p->control_size);
+        free(p);
+        return NULL;
 }

@@ -161,6 +161,16 @@ static bool is_whole(const union message *m, ssize_t len) {
         return len == sizeof(m->notice);
 }
 
+/* An end that leaves what it was told unread is an error first, then what it has said itself. */
+static ssize_t receive(int fd, union message *ret) {
+        size_t n_fds = 0;
+        ssize_t len = seqpacket_recv(fd, ret, sizeof(*ret), NULL, &n_fds, MSG_DONTWAIT);
+
+        if (len == -ECONNRESET)
+                len = seqpacket_recv(fd, ret, sizeof(*ret), NULL, &n_fds, MSG_DONTWAIT);
+        return len;
+}
+
 /* One for an earlier broker may have waited, too. */
 static void handle_hello(struct worker_handle *h, const struct worker_notice *n) {
         if (!h->hello_timer || n->data != h->generation)
@@ -226,10 +236,8 @@ static void handle_notice(struct worker_handle *h, const union message *m, ssize
 static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
         struct worker_handle *h = userdata;
         union message n;
-        size_t n_fds = 0;
-        ssize_t len;
+        ssize_t len = receive(fd, &n);
 
-        len = seqpacket_recv(fd, &n, sizeof(n), NULL, &n_fds, MSG_DONTWAIT);
         if (len == -EAGAIN)
                 return 0;
         if (is_whole(&n, len)) {
@@ -244,18 +252,24 @@ static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
         return 0;
 }
 
-/* What it said last comes before its death. */
-static void handle_end(struct worker_handle *h, bool exited, const char *reason) {
-        h->hello_timer = sd_event_source_disable_unref(h->hello_timer);
+/* What it said last comes before its death. Return: 0 at the end */
+static ssize_t read_rest(struct worker_handle *h) {
+        ssize_t len = 0;
+
         while (h->io && h->callbacks) {
                 union message n;
-                size_t n_fds = 0;
-                ssize_t len = seqpacket_recv(h->fd, &n, sizeof(n), NULL, &n_fds, MSG_DONTWAIT);
 
+                len = receive(h->fd, &n);
                 if (!is_whole(&n, len))
                         break;
                 handle_notice(h, &n, len);
         }
+        return len;
+}
+
+static void handle_end(struct worker_handle *h, bool exited, const char *reason) {
+        h->hello_timer = sd_event_source_disable_unref(h->hello_timer);
+        (void) read_rest(h);
         log_debug("worker %d %s", (int) h->pid, reason);
         if (h->callbacks)
                 h->callbacks->died(h->userdata, exited || h->said_bye, reason);
@@ -391,6 +405,11 @@ int worker_handle_fd(const struct worker_handle *h) {
 
 int worker_handle_pidfd(const struct worker_handle *h) {
         return h->pidfd;
+}
+
+bool worker_handle_failed(struct worker_handle *h) {
+        h->hello_timer = sd_event_source_disable_unref(h->hello_timer);
+        return read_rest(h) == 0 && !h->said_bye;
 }
 
 int worker_handle_decide(struct worker_handle *h, uint64_t sequence, bool allowed) {

@@ -84,6 +84,10 @@ pid_t worker_handle_pid(const struct worker_handle *h);
 int worker_handle_fd(const struct worker_handle *h);
 int worker_handle_pidfd(const struct worker_handle *h);
 
+/* The VM ends: has its worker ended before, and not because the VMM has closed its end of the link?
+ * Serves what it said last. */
+bool worker_handle_failed(struct worker_handle *h);
+
 /**
  * worker_handle_release() - the VM is gone or was detached
  *

@@ -180,7 +180,7 @@ def test_the_domain_stops():
         assert client.closed()
         assert time.monotonic() - begin >= 4, "its VMM gets some time"
         assert link_hung_up(client.link), "the worker ends"
-        wait_for(lambda: process_state(pid) in ("", "Z"), "the worker is gone")
+        wait_for(lambda: process_ended(pid), "the worker is gone")
         assert partition_is_gone(path)
         assert "VM %s: its domain has stopped\n" % vm.uuid in daemons.log()
         assert "VM %s: detached: its domain has stopped, and its VMM has not" % vm.uuid in daemons.log()
@@ -310,7 +310,7 @@ def test_a_helper_that_sends_garbage():
         for data in b"x", os.urandom(324), b"\0" * 324, b"x" * 4000:
             pid = own.libvirt.pid
             own.libvirt.send(data)
-            wait_for(lambda: process_state(pid) in ("", "Z"), "the helper is ended")
+            wait_for(lambda: process_ended(pid), "the helper is ended")
             own.libvirt.accept()
             assert own.libvirt.pid != pid
             assert own.libvirt_state() in ("connecting", "connected")
@@ -354,7 +354,7 @@ def test_the_helper_ends_with_vtld():
         own = PlayedDaemons()
         own.vtld.send_signal(number)
         own.vtld.wait(TIMEOUT)
-        wait_for(lambda: process_state(own.libvirt.pid) in ("", "Z"), "no helper is left")
+        wait_for(lambda: process_ended(own.libvirt.pid), "no helper is left")
         own.stop()
 
 

@@ -79,7 +79,7 @@ def test_nothing_is_kept_of_a_start_that_was_not_answered():
             manager.vtld.kill()
             manager.vtld.wait()
         assert c.closed()
-        wait_for(lambda: process_state(workers[0]) in ("", "Z"), "its worker ends")
+        wait_for(lambda: process_ended(workers[0]), "its worker ends")
         # One message may have found room, and is behind many others.
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
             last.connect(manager.notify_path)
@@ -148,7 +148,7 @@ def test_detach_and_another_vm():
         manager.again(signal.SIGKILL)
         client.ok(DETACH)
         manager.gone(vm)
-        wait_for(lambda: process_state(pid) in ("", "Z"), "its worker ends")
+        wait_for(lambda: process_ended(pid), "its worker ends")
         assert link_hung_up(client.link)
         other = Vm(uuid=vm.uuid, name="again")
         os.close(client.link)
@@ -213,7 +213,7 @@ def test_a_vmm_that_ends_meanwhile():
         os.kill(child, signal.SIGKILL)
         if close:
             os.waitpid(child, 0)
-        wait_for(lambda: process_state(pid) in ("", "Z"), "the worker ends with its VMM")
+        wait_for(lambda: process_ended(pid), "the worker ends with its VMM")
         manager.start()
         manager.gone(vm)
         manager.says("VM %s is gone, since before" % vm.uuid)
@@ -256,7 +256,7 @@ def test_a_worker_that_does_not_end():
         manager.adopted(vm, pid)
         os.kill(pid, signal.SIGSTOP)
         client.ok(DETACH)
-        wait_for(lambda: process_state(pid) in ("", "Z"), "it is killed")
+        wait_for(lambda: process_ended(pid), "it is killed")
         manager.says("worker %d does not end, killing it" % pid)
 
 
@@ -364,7 +364,7 @@ def test_stopped_for_good():
         assert manager.get(ROOT, "org.vtld1.Manager", "Partitions") == 0
         os.close(client.link)
         client.link = -1
-        wait_for(lambda: process_state(pid) in ("", "Z"), "the worker ends with its VMM")
+        wait_for(lambda: process_ended(pid), "the worker ends with its VMM")
 
 
 def test_quotes_go_on():

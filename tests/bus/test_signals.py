@@ -72,6 +72,36 @@ def test_a_worker_that_crashes():
     monitor.stop()
 
 
+def test_a_vmm_that_ends_before_the_death_of_its_worker_is_told():
+    """Its worker's sockets close before the kernel tells vtld: the VMM has all that time to end in."""
+    monitor = Monitor(daemons)
+    with running_vm() as (_, client, path, pid):
+        os.kill(pid, signal.SIGSTOP)
+        os.kill(daemons.vtld.pid, signal.SIGSTOP)
+        client.close()
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: process_ended(pid), "it is dead")
+        os.kill(daemons.vtld.pid, signal.SIGCONT)
+        monitor.wait("InterfacesRemoved", ROOT, lambda data: data[0] == path)
+        assert [s["data"] for s in monitor.signals("WorkerFailed", path)] in (
+            [["has ended"]], [["killed by signal SIGKILL"]])
+    monitor.stop()
+
+
+def test_a_vmm_that_ends_is_no_failure_of_its_worker():
+    """Whichever of the two vtld hears of first."""
+    monitor = Monitor(daemons)
+    for _ in range(5):
+        with running_vm() as (_, client, path, pid):
+            os.kill(daemons.vtld.pid, signal.SIGSTOP)
+            client.close()
+            wait_for(lambda: process_ended(pid), "its worker has ended")
+            os.kill(daemons.vtld.pid, signal.SIGCONT)
+            monitor.wait("InterfacesRemoved", ROOT, lambda data: data[0] == path)
+    assert not monitor.signals("WorkerFailed")
+    monitor.stop()
+
+
 def test_vtld_survives_the_end_of_the_bus():
     own = Daemons()
     vm, late = Vm(name="early"), Vm(name="late")

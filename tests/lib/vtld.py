@@ -22,6 +22,8 @@ import threading
 import time
 import uuid as uuid_module
 
+# pylint: disable=unused-import
+from processes import process_ended, process_state
 from tap import Skip, diag
 
 SRCDIR = os.environ.get("srcdir") or os.path.join(os.path.dirname(__file__), "..", "..")
@@ -526,15 +528,6 @@ class Daemons:
             diag("kept " + self.directory)
         else:
             shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def process_state(pid):
-    """One letter as in ps, "" when there is no such process."""
-    try:
-        with open("/proc/%d/stat" % pid) as f:
-            return f.read().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return ""
 
 
 class Monitor:

@@ -199,7 +199,7 @@ def test_the_worker_outlives_the_broker():
     assert process_state(pid) in ("S", "R"), "the guest is served on"
     assert not link_hung_up(c.link, timeout=0)
     c.close()
-    wait_for(lambda: process_state(pid) in ("", "Z"), "the worker ends with its VM")
+    wait_for(lambda: process_ended(pid), "the worker ends with its VM")
     vm.close()
     own.stop()
 

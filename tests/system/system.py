@@ -25,6 +25,7 @@ sys.path.insert(0, os.path.join(HOST, "lib"))
 
 # pylint: disable=unused-import,wrong-import-position
 import tap
+from processes import process_ended, process_state
 from tap import Skip, diag
 
 # This machine emulates another one that emulates guests.
@@ -323,15 +324,6 @@ def a_service_that_runs(text=""):
         systemctl("restart", "vtld.service")
         yield
     systemctl("restart", "vtld.service")
-
-
-def process_state(pid):
-    """One letter as in ps, "" when there is no such process."""
-    try:
-        with open("/proc/%d/stat" % pid) as f:
-            return f.read().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return ""
 
 
 def status_of(pid):

@@ -41,7 +41,7 @@ def taken_over(name, **more):
         g.end()
         message("VM_GONE", began, VTLD_PARTITION=g.uuid)
         wait_for(lambda: name not in partitions(), "the VM is off the bus")
-        wait_for(lambda: process_state(before["WorkerPid"]) in ("", "Z"), "the worker ends with its VM")
+        wait_for(lambda: process_ended(before["WorkerPid"]), "the worker ends with its VM")
         wait_for(lambda: unit("vtld.service", "NFileDescriptorStore") == 0, "systemd keeps nothing of it")
 
 
@@ -59,7 +59,7 @@ def guest_that_survives(name):
         g.signal(signal.SIGCONT)
         assert g.wait() == GUEST_OK, g.said()
         assert re.search(r"bench handoff 1000 20 \d+", g.said()), g.said()
-        wait_for(lambda: process_state(worker) in ("", "Z"), "the worker ends with its VM")
+        wait_for(lambda: process_ended(worker), "the worker ends with its VM")
 
 
 def another_broker(before):

@@ -48,7 +48,7 @@ def test_guests_go_on_through_an_upgrade():
         with guest("demo", "after the upgrade") as g:
             assert g.wait() == GUEST_OK, g.said()
     for worker in workers:
-        wait_for(lambda: process_state(worker) in ("", "Z"), "the worker ends with its guest")
+        wait_for(lambda: process_ended(worker), "the worker ends with its guest")
 
 
 def test_nothing_failed():

@@ -14,7 +14,7 @@ def test_the_packages_go_and_the_guest_stays():
         diag(answer.stdout + answer.stderr)
         assert process_state(broker) == "" and not os.path.exists(SOCKET)
         assert g.is_running() and process_state(worker) in ("S", "R")
-    wait_for(lambda: process_state(worker) in ("", "Z"), "the worker ends with its guest")
+    wait_for(lambda: process_ended(worker), "the worker ends with its guest")
 
 
 def test_nothing_is_left():
