@@ -19,49 +19,54 @@
 
 #define LEAF1_EBX_LOGICAL_SHIFT 16
 #define LEAF1_EBX_APIC_SHIFT 24
+#define LEAF1_ECX_TSC_DEADLINE (1u << 24)
 #define LEAF1_ECX_HYPERVISOR (1u << 31)
 #define LEAF1_EDX_HTT (1u << 28)
 
 #define TOPOLOGY_SMT 1u
 #define TOPOLOGY_CORE 2u
 
-struct topology {
+struct processor {
         unsigned vcpus;
         unsigned apic_id;
         unsigned core_bits; /* of the APIC id */
+        bool tsc_deadline;
 };
 
 struct cpuid_fix {
         uint32_t function;
-        void (*fix)(struct kvm_cpuid_entry2 *e, const struct topology *t);
+        void (*fix)(struct kvm_cpuid_entry2 *e, const struct processor *p);
 };
 
-static void fix_features(struct kvm_cpuid_entry2 *e, const struct topology *t) {
+static void fix_features(struct kvm_cpuid_entry2 *e, const struct processor *p) {
         e->ebx &= 0x0000ffffu;
-        e->ebx |= t->apic_id << LEAF1_EBX_APIC_SHIFT;
-        e->ebx |= (1u << t->core_bits) << LEAF1_EBX_LOGICAL_SHIFT;
+        e->ebx |= p->apic_id << LEAF1_EBX_APIC_SHIFT;
+        e->ebx |= (1u << p->core_bits) << LEAF1_EBX_LOGICAL_SHIFT;
         e->ecx |= LEAF1_ECX_HYPERVISOR;
-        if (t->vcpus > 1)
+        /* KVM says nothing of it here, because it is the APIC that has it. */
+        if (p->tsc_deadline)
+                e->ecx |= LEAF1_ECX_TSC_DEADLINE;
+        if (p->vcpus > 1)
                 e->edx |= LEAF1_EDX_HTT;
         else
                 e->edx &= ~LEAF1_EDX_HTT;
 }
 
 /* Leaves 4 and 0x8000001d: caches of level 3 are shared by all cores, others by none. */
-static void fix_cache_sharing(struct kvm_cpuid_entry2 *e, const struct topology *t) {
+static void fix_cache_sharing(struct kvm_cpuid_entry2 *e, const struct processor *p) {
         unsigned level = (e->eax >> 5) & 7;
 
         if ((e->eax & 0x1f) == 0)
                 return;
         e->eax &= 0x00003fffu;
         if (level >= 3)
-                e->eax |= (t->vcpus - 1) << 14;
+                e->eax |= (p->vcpus - 1) << 14;
         if (e->function == 4)
-                e->eax |= (t->vcpus - 1) << 26;
+                e->eax |= (p->vcpus - 1) << 26;
 }
 
-static void fix_extended_topology(struct kvm_cpuid_entry2 *e, const struct topology *t) {
-        e->edx = t->apic_id;
+static void fix_extended_topology(struct kvm_cpuid_entry2 *e, const struct processor *p) {
+        e->edx = p->apic_id;
         switch (e->index) {
         case 0:
                 e->eax = 0;
@@ -69,8 +74,8 @@ static void fix_extended_topology(struct kvm_cpuid_entry2 *e, const struct topol
                 e->ecx = TOPOLOGY_SMT << 8;
                 break;
         case 1:
-                e->eax = t->core_bits;
-                e->ebx = t->vcpus;
+                e->eax = p->core_bits;
+                e->ebx = p->vcpus;
                 e->ecx = 1 | TOPOLOGY_CORE << 8;
                 break;
         default:
@@ -79,14 +84,14 @@ static void fix_extended_topology(struct kvm_cpuid_entry2 *e, const struct topol
         }
 }
 
-static void fix_amd_cores(struct kvm_cpuid_entry2 *e, const struct topology *t) {
+static void fix_amd_cores(struct kvm_cpuid_entry2 *e, const struct processor *p) {
         e->ecx &= ~0xf0ffu;
-        e->ecx |= (t->vcpus - 1) | t->core_bits << 12;
+        e->ecx |= (p->vcpus - 1) | p->core_bits << 12;
 }
 
-static void fix_amd_topology(struct kvm_cpuid_entry2 *e, const struct topology *t) {
-        e->eax = t->apic_id;
-        e->ebx = t->apic_id; /* core id, one thread per core */
+static void fix_amd_topology(struct kvm_cpuid_entry2 *e, const struct processor *p) {
+        e->eax = p->apic_id;
+        e->ebx = p->apic_id; /* core id, one thread per core */
         e->ecx = 0;          /* node 0, one node */
 }
 
@@ -102,11 +107,11 @@ static const struct cpuid_fix fixes[] = {
 };
 /* clang-format on */
 
-static void apply_fixes(struct kvm_cpuid2 *cpuid, const struct topology *t) {
+static void apply_fixes(struct kvm_cpuid2 *cpuid, const struct processor *p) {
         for (unsigned i = 0; i < cpuid->nent; i++)
                 for (size_t f = 0; f < ARRAY_SIZE(fixes); f++)
                         if (cpuid->entries[i].function == fixes[f].function)
-                                fixes[f].fix(&cpuid->entries[i], t);
+                                fixes[f].fix(&cpuid->entries[i], p);
 }
 
 /* The table of unknown length that KVM fills: doubled until it fits. */
@@ -162,7 +167,12 @@ int vm_check_memory(struct vm *vm) {
  */
 int vcpu_set_cpuid(struct vm *vm, struct vcpu *vcpu) {
         struct kvm_cpuid2 *cpuid = get_supported(vm->kvm_fd);
-        struct topology t = { .vcpus = vm->config.vcpus, .apic_id = vcpu->index };
+        struct processor p = {
+                .vcpus = vm->config.vcpus,
+                .apic_id = vcpu->index,
+                .tsc_deadline =
+                        ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0,
+        };
 
         if (!cpuid) {
                 say("cannot read the supported CPUID: %s", strerror(errno));
@@ -170,9 +180,9 @@ int vcpu_set_cpuid(struct vm *vm, struct vcpu *vcpu) {
         }
         free(vcpu->cpuid);
         vcpu->cpuid = cpuid;
-        while ((1u << t.core_bits) < t.vcpus)
-                t.core_bits++;
-        apply_fixes(cpuid, &t);
+        while ((1u << p.core_bits) < p.vcpus)
+                p.core_bits++;
+        apply_fixes(cpuid, &p);
         if (ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid) < 0) {
                 say("cannot set CPUID: %s", strerror(errno));
                 return STATUS_KVM;

@@ -10,6 +10,7 @@
 #define VECTOR_A 0x51
 #define VECTOR_B 0x62
 #define LONG_MS 5000
+#define LATER_MS 200 /* a busy host does not take that long */
 #define MSR_TSC_DEADLINE 0x6e0
 #define APIC_LDR 0xd0
 #define APIC_DFR 0xe0
@@ -21,6 +22,7 @@
 #define LVT_MASKED 0x10000u
 #define LVT_PERIODIC 0x20000u
 #define LVT_DEADLINE 0x40000u
+#define CPUID_ECX_TSC_DEADLINE 0x1000000u
 #define DIVIDE_BY_1 0xbu
 #define TICKS_PER_MS 1000000u /* of KVM's and the engine's bus */
 #define ICR_SELF 0x40000u
@@ -30,6 +32,7 @@
 
 static volatile unsigned got[2][MAX_CPUS], ticks[2], wrong;
 static volatile bool inside; /* VTL1 runs */
+static volatile uint64_t tick_tsc;
 
 static void on_ipi(struct trap_frame *f) {
         struct cpu *c = this_cpu();
@@ -39,6 +42,7 @@ static void on_ipi(struct trap_frame *f) {
 }
 
 static void on_tick(struct trap_frame *f) {
+        tick_tsc = rdtsc();
         wrong += this_cpu()->vtl == 0 && inside;
         apic_eoi();
         ticks[this_cpu()->vtl]++;
@@ -263,12 +267,6 @@ static uint64_t disarm(uint64_t arg) {
         return apic_read(APIC_TIMER_CURRENT);
 }
 
-static uint64_t arm_deadline(uint64_t ms) {
-        apic_write(APIC_LVT_TIMER, VECTOR_TIMER | LVT_DEADLINE);
-        wrmsr(MSR_TSC_DEADLINE, rdtsc() + ms * tsc_per_ms());
-        return rdmsr(MSR_TSC_DEADLINE) != 0;
-}
-
 static uint64_t arm_masked(uint64_t ms) {
         apic_write(APIC_TIMER_DIVIDE, DIVIDE_BY_1);
         apic_write(APIC_LVT_TIMER, VECTOR_TIMER | LVT_MASKED);
@@ -279,7 +277,6 @@ static uint64_t arm_masked(uint64_t ms) {
 static void test_preempts(void) {
         const struct cpu *vtl1 = &cpus[1][this_cpu()->index];
         unsigned calls;
-        uint32_t r[4];
 
         forget();
         vtl1_run(arm, 2);
@@ -293,14 +290,6 @@ static void test_preempts(void) {
         spin_ms(6);
         is(ticks[1], calls, "and no more when it is not");
 
-        cpuid(1, 0, r);
-        if (r[2] >> 24 & 1) {
-                forget();
-                vtl1_run(arm_deadline, 2);
-                ok(spin_for(&ticks[1], 1, LONG_MS), "by the TSC's deadline, too");
-                vtl1_run(disarm, 0);
-        } else
-                skip("CPUID has none", "TSC deadlines");
         forget();
         ok(vtl1_run(arm_masked, 1000) > 0, "masked, it counts");
         vtl1_run(arm_masked, 2);
@@ -347,6 +336,66 @@ static void test_waits(void) {
         irq_off();
         is(ticks[1], 0, "VTL1 never");
         is(wrong, 0, "and VTL0 not too early");
+        disarm(0);
+}
+
+/* @tsc: from now on; the timer is in TSC-deadline mode. Return: what the MSR is then */
+static uint64_t set_deadline(uint64_t tsc) {
+        wrmsr(MSR_TSC_DEADLINE, tsc);
+        return rdmsr(MSR_TSC_DEADLINE);
+}
+
+static uint64_t arm_deadline(uint64_t tsc) {
+        apic_write(APIC_LVT_TIMER, VECTOR_TIMER | LVT_DEADLINE);
+        return set_deadline(tsc);
+}
+
+static uint64_t get_deadline(uint64_t arg) {
+        return rdmsr(MSR_TSC_DEADLINE);
+}
+
+static uint64_t tsc_in(uint64_t ms) {
+        return rdtsc() + ms * tsc_per_ms();
+}
+
+static void test_deadline(void) {
+        uint64_t at = tsc_in(3);
+        uint32_t r[4];
+
+        cpuid(1, 0, r);
+        if (!(r[2] & CPUID_ECX_TSC_DEADLINE)) {
+                skip("CPUID has none", "TSC deadlines");
+                return;
+        }
+        forget();
+        is(vtl1_run(arm_deadline, at), at, "VTL1's TSC deadline");
+        ok(spin_for(&ticks[1], 1, LONG_MS), "preempts VTL0, whose interrupts are off");
+        ok(tick_tsc >= at, "not before its time");
+        spin_ms(6);
+        is(ticks[1], 1, "once");
+        is(vtl1_run(get_deadline, 0), 0, "and is none any more");
+        vtl1_run(arm_deadline, at);
+        ok(spin_for(&ticks[1], 2, LONG_MS), "one in the past fires at once");
+
+        forget();
+        ok(vtl1_run(arm_deadline, tsc_in(LATER_MS)) != 0, "one that is set");
+        is(vtl1_run(set_deadline, 0), 0, "and unset");
+        ok(vtl1_run(arm_deadline, tsc_in(LATER_MS)) != 0, "or set");
+        vtl1_run(disarm, 0);
+        is(vtl1_run(get_deadline, 0), 0, "and unset by another mode of the timer");
+        is(vtl1_run(set_deadline, tsc_in(LATER_MS)), 0, "in which there is none");
+        spin_ms(LATER_MS + 5);
+        is(ticks[1], 0, "does not fire");
+
+        at = tsc_in(LATER_MS);
+        is(arm_deadline(at), at, "VTL0's");
+        ok(vtl1_run(arm_deadline, tsc_in(5)) != at, "and VTL1's are two");
+        is(get_deadline(0), at, "of which each level sees its own");
+        halt();
+        is(ticks[0], 1, "a halted VTL0 waits for its own");
+        is(ticks[1], 1, "VTL1's fires meanwhile");
+        is(get_deadline(0), 0, "both are over then");
+        vtl1_run(disarm, 0);
         disarm(0);
 }
 
@@ -440,6 +489,7 @@ void guest_main(void) {
         test_registers();
         test_preempts();
         test_waits();
+        test_deadline();
         test_both();
         test_disable();
 }
