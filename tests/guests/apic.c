@@ -11,7 +11,6 @@
 #define VECTOR_B 0x62
 #define LONG_MS 5000
 #define LATER_MS 200 /* a busy host does not take that long */
-#define MSR_TSC_DEADLINE 0x6e0
 #define APIC_LDR 0xd0
 #define APIC_DFR 0xe0
 #define APIC_ISR 0x100
@@ -21,8 +20,6 @@
 #define SVR_ENABLE 0x100u
 #define LVT_MASKED 0x10000u
 #define LVT_PERIODIC 0x20000u
-#define LVT_DEADLINE 0x40000u
-#define CPUID_ECX_TSC_DEADLINE 0x1000000u
 #define DIVIDE_BY_1 0xbu
 #define TICKS_PER_MS 1000000u /* of KVM's and the engine's bus */
 #define ICR_SELF 0x40000u
@@ -346,7 +343,7 @@ static uint64_t set_deadline(uint64_t tsc) {
 }
 
 static uint64_t arm_deadline(uint64_t tsc) {
-        apic_write(APIC_LVT_TIMER, VECTOR_TIMER | LVT_DEADLINE);
+        apic_write(APIC_LVT_TIMER, VECTOR_TIMER | APIC_LVT_TSC_DEADLINE);
         return set_deadline(tsc);
 }
 
@@ -360,10 +357,8 @@ static uint64_t tsc_in(uint64_t ms) {
 
 static void test_deadline(void) {
         uint64_t at = tsc_in(3);
-        uint32_t r[4];
 
-        cpuid(1, 0, r);
-        if (!(r[2] & CPUID_ECX_TSC_DEADLINE)) {
+        if (!has_tsc_deadline()) {
                 skip("CPUID has none", "TSC deadlines");
                 return;
         }

@@ -24,6 +24,8 @@
 
 #define VECTOR_PERIOD 0x60
 #define VECTOR_PACE 0x61
+#define VECTOR_DEADLINE 0x62
+#define DEADLINE_MS 1500
 #define MESSAGE_SINT 2
 #define SECRET 0x5ec4e75ec4e75ec4ull
 #define CLOSED WINDOW_PAGE(1)
@@ -38,6 +40,56 @@ static volatile unsigned progress;
 static void on_period(struct trap_frame *f) {
         apic_eoi();
         ticks[this_cpu()->vtl]++;
+}
+
+/* ---- TSC deadlines, which are to come after the guest goes on ---- */
+
+static volatile unsigned deadline_ticks[2];
+static volatile uint64_t deadline_tsc[2];
+static uint64_t deadlines[2];
+static bool has_deadlines;
+
+static void on_deadline(struct trap_frame *f) {
+        unsigned vtl = this_cpu()->vtl;
+
+        deadline_tsc[vtl] = rdtsc();
+        apic_eoi();
+        deadline_ticks[vtl]++;
+}
+
+static uint64_t arm_deadline(uint64_t tsc) {
+        unsigned vtl = this_cpu()->vtl;
+
+        irq_set(VECTOR_DEADLINE, on_deadline);
+        deadline_ticks[vtl] = 0;
+        deadlines[vtl] = tsc;
+        apic_write(APIC_LVT_TIMER, VECTOR_DEADLINE | APIC_LVT_TSC_DEADLINE);
+        wrmsr(MSR_TSC_DEADLINE, tsc);
+        return 0;
+}
+
+static void arm_deadlines(void) {
+        uint64_t tsc = rdtsc() + DEADLINE_MS * tsc_per_ms();
+
+        if (!has_deadlines)
+                return;
+        arm_deadline(tsc);
+        vtl1_run(arm_deadline, tsc);
+}
+
+static void check_deadlines(const char *when) {
+        for (unsigned vtl = 0; vtl < 2; vtl++) {
+                bool came;
+
+                if (!has_deadlines) {
+                        skip("none, or none that can be kept", "%s: VTL%u's TSC deadline", when,
+                             vtl);
+                        continue;
+                }
+                came = spin_for(&deadline_ticks[vtl], 1, PATIENCE_MS);
+                ok(came && deadline_tsc[vtl] >= deadlines[vtl],
+                   "%s: VTL%u's TSC deadline comes, and not too early", when, vtl);
+        }
 }
 
 /* ---- What each level has for itself ---- */
@@ -246,6 +298,7 @@ static void check_timers(const char *when) {
         ok(came, "%s: VTL0's timer goes on", when);
         came = spin_for(&ticks[1], then[1] + 3, PATIENCE_MS);
         ok(came, "%s: VTL1's timer goes on and interrupts VTL0", when);
+        check_deadlines(when);
         irq_off();
 }
 
@@ -303,6 +356,7 @@ static void check_count(const char *when) {
 }
 
 static void arm_and_look(void) {
+        arm_deadlines();
         look((uint64_t) &before[0]);
         vtl1_run(look, (uint64_t) &before[1]);
 }
@@ -329,6 +383,7 @@ void guest_main(void) {
         bool registers;
 
         fpu = cmdline_number("fpu", 0);
+        has_deadlines = has_tsc_deadline() && cmdline_number("tsc", 1);
         for (unsigned i = 0; i < 16; i++)
                 xmm_before[i] = (struct xmm){ i * 0x1111, ~(uint64_t) i };
         vsm_protect();

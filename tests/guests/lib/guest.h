@@ -69,6 +69,7 @@ enum vector {
 enum msr {
         MSR_APIC_BASE = 0x1b,
         MSR_PAT = 0x277,
+        MSR_TSC_DEADLINE = 0x6e0,
         MSR_X2APIC = 0x800,
         MSR_EFER = 0xc0000080,
         MSR_STAR = 0xc0000081,
@@ -205,6 +206,7 @@ void apic_eoi(void);
 #define APIC_SVR 0xf0
 #define APIC_ICR 0x300
 #define APIC_LVT_TIMER 0x320
+#define APIC_LVT_TSC_DEADLINE 0x40000u
 #define APIC_TIMER_INITIAL 0x380
 #define APIC_TIMER_DIVIDE 0x3e0
 #define APIC_ICR_INIT 0x4500u
