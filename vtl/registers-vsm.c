@@ -146,6 +146,10 @@ static int apply_run(void *userdata, uint64_t gpn, uint64_t count, unsigned rw) 
         return 0;
 }
 
+static int apply_covered(void *userdata, uint64_t gpn, uint64_t count, unsigned mask) {
+        return mask == 0 ? apply_run(userdata, gpn, count, 0) : 0;
+}
+
 int vtl_protect_apply(struct vtl_partition *p) {
         struct apply ap = { .p = p };
 
@@ -153,6 +157,8 @@ int vtl_protect_apply(struct vtl_partition *p) {
                 (void) protect_runs(p->protect, p->regions[i].gpa >> HV_PAGE_SHIFT,
                                     p->regions[i].size >> HV_PAGE_SHIFT,
                                     HV_MAP_GPA_READABLE | HV_MAP_GPA_WRITABLE, apply_run, &ap);
+        if (ap.r == 0 && p->strict)
+                (void) protect_explicit_runs(p->strict, apply_covered, &ap);
         return ap.r;
 }
 

@@ -142,6 +142,7 @@ const struct state_table state_tables[_STATE_KIND_MAX] = {
         [STATE_PROTECT] = { BLOB_ID('P', 'R', 'O', 'T'), 1, NULL, 0 },
         [STATE_MSRS] = { BLOB_ID('M', 'S', 'R', 'S'), 1, NULL, 0 },
         [STATE_PORTS] = { BLOB_ID('P', 'O', 'R', 'T'), 1, NULL, 0 },
+        [STATE_STRICT] = { BLOB_ID('S', 'T', 'R', 'I'), 1, NULL, 0 },
 };
 
 void state_shape_of(const struct vtl_partition *p, struct state_shape *ret) {

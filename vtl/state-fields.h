@@ -22,6 +22,7 @@ enum state_kind {
         STATE_PROTECT,   /* runs of pages with a mask of their own */
         STATE_MSRS,      /* struct plane_msr_filter that VTL1 installed */
         STATE_PORTS,     /* struct plane_port_filter that it installed */
+        STATE_STRICT,    /* runs of pages that strict mode closes */
         _STATE_KIND_MAX,
 };
 

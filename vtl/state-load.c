@@ -11,33 +11,19 @@
 #include "vtl/intercept.h"
 #include "vtl/memory.h"
 #include "vtl/overlay.h"
-#include "vtl/state-fields.h"
+#include "vtl/state-loading.h"
 #include "vtl/state.h"
-#include "vtl/synic.h"
 
 #define MSR_TSC 0x10
 #define TSC_SAMPLES 4
-#define APIC_PAGE 0xfee00000ull
-#define STIMER_RESERVED 0xfffffffffff0e000ull
 #define STORE_LEN_MAX 8u
 #define RUN_GPN_MASK ((1ull << 52) - 1)
-
-struct loading {
-        struct vtl_partition *p;         /* what it is to become of */
-        struct vtl_partition *partition; /* the shadow: fields of the tables only */
-        struct state_vp *vps;
-        struct state_extra extra;
-        struct protect_map *protect;
-        struct plane_msr_filter *msrs;
-        struct plane_port_filter *ports;
-        const uint8_t **pages; /* by page of the overlay memory, NULL: zeros */
-        uint8_t *seen[_STATE_KIND_MAX];
-};
 
 static void loading_free(struct loading *l) {
         free(l->partition);
         free(l->vps);
         protect_map_free(l->protect);
+        protect_map_free(l->strict);
         free(l->msrs);
         free(l->ports);
         free(l->pages);
@@ -64,7 +50,7 @@ static uint32_t instances(const struct vtl_partition *p, enum state_kind kind) {
 
 static bool is_optional(enum state_kind kind) {
         return kind == STATE_MESSAGES || kind == STATE_STORES || kind == STATE_OVERLAY ||
-               kind == STATE_MSRS || kind == STATE_PORTS;
+               kind == STATE_MSRS || kind == STATE_PORTS || kind == STATE_STRICT;
 }
 
 static int loading_init(struct loading *l, struct vtl_partition *p) {
@@ -88,6 +74,8 @@ static int loading_init(struct loading *l, struct vtl_partition *p) {
                 regions[i] = (struct protect_region){ p->regions[i].gpa >> HV_PAGE_SHIFT,
                                                       p->regions[i].size >> HV_PAGE_SHIFT };
         r = protect_map_new(&l->protect, regions, p->n_regions);
+        if (r == 0 && p->strict)
+                r = protect_map_new(&l->strict, regions, p->n_regions);
         return r;
 }
 
@@ -193,7 +181,7 @@ static int load_overlay(struct loading *l, uint32_t index, const uint8_t *data, 
 }
 
 /* Ascending, none beside its like: the only form that is written. */
-static int load_protect(struct loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
+static int load_runs(struct protect_map *map, const uint8_t *data, uint64_t size) {
         struct state_run run;
         uint64_t next = 0;
 
@@ -207,13 +195,22 @@ static int load_protect(struct loading *l, uint32_t index, const uint8_t *data, 
                 gpn = run.gpn_and_mask & RUN_GPN_MASK;
                 if (run.gpn_and_mask >> 52 & 0xff || gpn < next || run.count == 0)
                         return -EBADMSG;
-                r = protect_set_range(l->protect, gpn, run.count,
+                r = protect_set_range(map, gpn, run.count,
                                       (unsigned) (run.gpn_and_mask >> STATE_RUN_MASK_SHIFT));
                 if (r < 0)
                         return r == -ENOMEM ? r : -EBADMSG;
                 next = gpn + run.count;
         }
         return 0;
+}
+
+static int load_protect(struct loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
+        return load_runs(l->protect, data, size);
+}
+
+/* What was kept from being executed there is kept from it here. */
+static int load_strict(struct loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
+        return l->strict ? load_runs(l->strict, data, size) : -EPERM;
 }
 
 static int load_msrs(struct loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
@@ -238,6 +235,7 @@ static int (*const loaders[_STATE_KIND_MAX])(struct loading *l, uint32_t index, 
         [STATE_MESSAGES] = load_messages, [STATE_STORES] = load_stores,
         [STATE_OVERLAY] = load_overlay,   [STATE_PROTECT] = load_protect,
         [STATE_MSRS] = load_msrs,         [STATE_PORTS] = load_ports,
+        [STATE_STRICT] = load_strict,
 };
 
 static int load_section(struct loading *l, const struct blob_section *s, const uint8_t *data) {
@@ -279,178 +277,6 @@ static int load_sections(struct loading *l, const void *data, size_t size) {
                         if (!l->seen[kind][i] && !is_optional((enum state_kind) kind))
                                 return -EBADMSG;
         return r;
-}
-
-/* ---- What has to fit together ---- */
-
-static bool apic_is_sound(const struct lapic *a, const struct vtl_vp *vp) {
-        uint64_t mode = LAPIC_BASE_ENABLE | LAPIC_BASE_X2APIC;
-        uint64_t bsp = vp->index == 0 ? LAPIC_BASE_BSP : 0;
-        const uint32_t *const maps[] = { a->irr, a->isr, a->tmr, a->auto_eoi };
-
-        if (a->id != vp->apic_id || (a->base_msr & ~mode) != (APIC_PAGE | bsp) ||
-            (a->base_msr & mode) == LAPIC_BASE_X2APIC || (a->dfr & 0x0fffffff) != 0x0fffffff)
-                return false;
-        for (size_t i = 0; i < ARRAY_SIZE(maps); i++)
-                if (maps[i][0] & 0xffff)
-                        return false;
-        return true;
-}
-
-static bool synic_is_sound(const struct vtl_synic *s) {
-        struct vtl_synic scratch = { 0 };
-
-        for (unsigned i = 0; i < HV_SINT_COUNT; i++)
-                if (!vtl_synic_set_sint(&scratch, i, s->sint[i]))
-                        return false;
-        for (unsigned i = 0; i < VTL_STIMERS; i++)
-                if (s->stimer[i].config & STIMER_RESERVED)
-                        return false;
-        return true;
-}
-
-static int check_vp(const struct loading *l, unsigned i) {
-        const struct vtl_vp *vp = &l->vps[i].vp;
-        const struct vtl_partition *n = l->partition;
-        bool enabled = vp->enabled_vtls & 2u;
-
-        if (!(vp->enabled_vtls & 1u) || (vp->enabled_vtls & ~n->enabled_vtls) ||
-            (enabled && !n->vp_vtl1_enabled) ||
-            (vp->active_vtl == 1 && (!enabled || vp->context_pending)) ||
-            (vp->context_pending && !enabled) || ((vp->halted || vp->idle) && !enabled) ||
-            (vp->start_pending && (i == 0 || !vp->started)) || (vp->tlb_locked && !enabled) ||
-            (l->vps[i].suspended_vtls && vp->active_vtl != 1) || vp->lazy_eoi < -1 ||
-            vp->lazy_eoi > 255 || (vp->lazy_eoi >= 0 && vp->lazy_eoi < 16) ||
-            (vp->store_reported && vp->n_stores == 0) || (vp->secure_config && !n->mbec))
-                return -EBADMSG;
-        for (unsigned k = 0; k < 64; k++)
-                if (vp->flush_waits >> k & 1 &&
-                    (k == i || k >= l->p->n_vps || !l->vps[k].vp.tlb_locked))
-                        return -EBADMSG;
-        if (!apic_is_sound(&vp->lapic, &l->p->vps[i]))
-                return -EBADMSG;
-        for (unsigned vtl = 0; vtl < VTL_MAX_VTLS; vtl++)
-                if (!synic_is_sound(&vp->vtl[vtl].synic))
-                        return -EBADMSG;
-        for (unsigned k = 0; k < ARRAY_SIZE(vp->vtl[0].cr_intercept); k++)
-                if (vp->vtl[0].cr_intercept[k] || (vp->vtl[1].cr_intercept[k] && !enabled))
-                        return -EBADMSG;
-        return vtl_intercept_cr_possible(l->p, vp->vtl[1].cr_intercept[0]) ? 0 : -EPERM;
-}
-
-/* Protections follow from the configuration as in register_set_partition_config(). */
-static int check_protections(struct loading *l) {
-        uint64_t config = l->partition->partition_config;
-        unsigned mask = (unsigned) (config >> HV_VSM_DEFAULT_MASK_SHIFT & HV_MAP_GPA_ALL);
-
-        if (!(config & HV_VSM_ENABLE_VTL_PROTECTION))
-                return protect_restricted(l->protect) == 0 ? 0 : -EBADMSG;
-        if (!(l->partition->enabled_vtls & 2u) ||
-            protect_mask_status(mask, l->partition->mbec) != HV_STATUS_SUCCESS ||
-            (~mask & (HV_MAP_GPA_READABLE | HV_MAP_GPA_WRITABLE)))
-                return -EBADMSG;
-        protect_set_default(l->protect, mask);
-        protect_enable(l->protect, true);
-        return 0;
-}
-
-static int check_policy(const struct loading *l) {
-        const struct vtl_partition *n = l->partition;
-        const struct vtl_config *c = &l->p->config;
-
-        /* What was saved was not measured here, and its first entry is over. */
-        if (((n->enabled_vtls & 2u) && (!c->allow_vtl1 || c->measure_required)) ||
-            (n->mbec && !c->options.accept_mbec) ||
-            ((n->partition_config & HV_VSM_DENY_LOWER_VTL_STARTUP) &&
-             !c->options.accept_startup_denial) ||
-            ((l->extra.unenforced &
-              (VTL_UNENFORCED_CPUID_INTERCEPT | VTL_UNENFORCED_PORT_INTERCEPT)) &&
-             !c->options.accept_cr_intercepts))
-                return -EPERM;
-        return 0;
-}
-
-static int check_partition(const struct loading *l) {
-        const struct vtl_partition *n = l->partition;
-
-        if (!(n->enabled_vtls & 1u) || (!(n->enabled_vtls & 2u) && n->mbec) ||
-            (n->partition_config && !(n->enabled_vtls & 2u)) ||
-            (n->tsc_known && l->p->config.tsc_khz == 0) || (n->tsc_known && n->tsc_scale == 0))
-                return -EBADMSG;
-        for (unsigned vtl = 0; vtl < VTL_MAX_VTLS; vtl++)
-                if ((n->hypercall_msr[vtl] & HV_MSR_PAGE_ENABLE) && n->guest_os_id[vtl] == 0)
-                        return -EBADMSG;
-        return 0;
-}
-
-/* ---- Overlay pages, which the MSRs name ---- */
-
-struct mapped {
-        unsigned vp, vtl;
-        enum vtl_overlay_kind kind;
-        uint64_t msr;
-};
-
-/* Number @i of all that there can be; false behind the last one */
-static bool mapped_page(const struct loading *l, unsigned i, struct mapped *ret) {
-        uint32_t of_partition = VTL_OVERLAYS_PARTITION, n = vtl_overlay_pages(l->p->n_vps);
-        const struct vtl_vp_vtl *v;
-
-        if (i >= n)
-                return false;
-        if (i < of_partition) {
-                ret->vp = 0;
-                ret->vtl = i % VTL_MAX_VTLS;
-                ret->kind = (enum vtl_overlay_kind)(i / VTL_MAX_VTLS);
-                ret->msr = ret->kind == VTL_OVERLAY_HYPERCALL
-                                 ? l->partition->hypercall_msr[ret->vtl]
-                                 : l->partition->tsc_msr[ret->vtl];
-                return true;
-        }
-        i -= of_partition;
-        ret->vp = i / VTL_OVERLAYS_PER_VP;
-        ret->vtl = i % VTL_MAX_VTLS;
-        ret->kind = (enum vtl_overlay_kind)(VTL_OVERLAY_ASSIST +
-                                            i % VTL_OVERLAYS_PER_VP / VTL_MAX_VTLS);
-        v = &l->vps[ret->vp].vp.vtl[ret->vtl];
-        ret->msr = ret->kind == VTL_OVERLAY_ASSIST ? v->assist_msr
-                 : ret->kind == VTL_OVERLAY_SIMP   ? v->synic.simp
-                                                   : v->synic.siefp;
-        return true;
-}
-
-static int check_overlays(const struct loading *l) {
-        struct mapped a, b;
-
-        for (unsigned i = 0; mapped_page(l, i, &a); i++) {
-                uint64_t gpn = HV_MSR_PAGE_GPN(a.msr);
-
-                if (gpn >> (l->p->phys_bits - HV_PAGE_SHIFT))
-                        return -EBADMSG;
-                if (!(a.msr & HV_MSR_PAGE_ENABLE))
-                        continue;
-                if (!vtl_memory_is_ram(l->p, gpn) ||
-                    (a.vtl == 0 &&
-                     (~protect_get(l->protect, gpn) & (HV_MAP_GPA_READABLE | HV_MAP_GPA_WRITABLE))))
-                        return -EBADMSG;
-                for (unsigned k = 0; k < i; k++)
-                        if (mapped_page(l, k, &b) && b.vtl == a.vtl &&
-                            (b.msr & HV_MSR_PAGE_ENABLE) && HV_MSR_PAGE_GPN(b.msr) == gpn)
-                                return -EBADMSG;
-        }
-        return 0;
-}
-
-static int check(struct loading *l) {
-        int r = check_partition(l);
-
-        for (unsigned i = 0; i < l->p->n_vps && r == 0; i++)
-                r = check_vp(l, i);
-        if (r == 0)
-                r = check_protections(l);
-        if (r == 0)
-                r = check_overlays(l);
-        return r < 0 ? r : check_policy(l);
 }
 
 /* ---- Taking it over ---- */
@@ -496,6 +322,7 @@ static void take_header(struct loading *l) {
         h->protection_enabled = protect_enabled(p->protect);
         h->partition_config = p->partition_config;
         h->protected_pages = protect_restricted(p->protect);
+        h->strict_pages = p->strict ? protect_restricted(p->strict) : 0;
         memcpy(h->guest_os_id, p->guest_os_id, sizeof(h->guest_os_id));
         h->unenforced = l->extra.unenforced;
         h->unenforced_cr = l->extra.unenforced_cr;
@@ -511,7 +338,7 @@ static int take_overlays(struct loading *l) {
         for (uint32_t page = 0; page < vtl_overlay_pages(p->n_vps); page++)
                 if (l->pages[page])
                         memcpy(vtl_overlay_data(p, page), l->pages[page], HV_PAGE_SIZE);
-        for (unsigned i = 0; mapped_page(l, i, &m); i++) {
+        for (unsigned i = 0; state_mapped_page(l, i, &m); i++) {
                 int r = m.msr & HV_MSR_PAGE_ENABLE ? vtl_overlay_set(&p->vps[m.vp], m.vtl, m.kind,
                                                                      true, HV_MSR_PAGE_GPN(m.msr))
                                                    : 0;
@@ -527,6 +354,8 @@ static int take_memory(struct loading *l) {
 
         protect_map_free(p->protect);
         p->protect = TAKE_PTR(l->protect);
+        protect_map_free(p->strict);
+        p->strict = TAKE_PTR(l->strict);
         return vtl_protect_apply(p);
 }
 
@@ -590,13 +419,11 @@ int vtl_state_load(struct vtl_partition *p, const void *data, size_t size) {
 
         if (!p->paused)
                 return -EBUSY;
-        if (p->strict)
-                return -EOPNOTSUPP;
         r = loading_init(&l, p);
         if (r == 0)
                 r = load_sections(&l, data, size);
         if (r == 0)
-                r = check(&l);
+                r = state_check(&l);
         if (r < 0)
                 return r;
         /* RAM is the VMM's to bring, and it may have done so already. */

@@ -107,10 +107,19 @@ static int save_run(void *userdata, uint64_t gpn, uint64_t count, unsigned mask)
         return 0;
 }
 
+static int save_covered(void *userdata, uint64_t gpn, uint64_t count, unsigned mask) {
+        return mask == 0 ? save_run(userdata, gpn, count, mask) : 0;
+}
+
 static void save_memory(struct blob *b, const struct vtl_partition *p) {
         open_section(b, STATE_PROTECT, 0);
         (void) protect_explicit_runs(p->protect, save_run, b);
         blob_close(b);
+        if (p->strict && protect_restricted(p->strict) > 0) {
+                open_section(b, STATE_STRICT, 0);
+                (void) protect_explicit_runs(p->strict, save_covered, b);
+                blob_close(b);
+        }
         for (uint32_t page = 0; page < vtl_overlay_pages(p->n_vps); page++)
                 if (!all_zero(vtl_overlay_data(p, page), HV_PAGE_SIZE))
                         save_bytes(b, STATE_OVERLAY, page, vtl_overlay_data(p, page), HV_PAGE_SIZE);
@@ -128,8 +137,6 @@ int vtl_state_save(struct vtl_partition *p, struct blob *ret) {
 
         if (!p->paused || p->holder)
                 return -EBUSY;
-        if (p->strict) /* which pages are kept from being executed is not in the blob */
-                return -EOPNOTSUPP;
         blob_begin(ret, VTL_STATE_MAGIC);
         save_shape(ret, p);
         save_object(ret, STATE_PARTITION, 0, p);

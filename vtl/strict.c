@@ -19,6 +19,10 @@
 
 /* ---- Which pages ---- */
 
+bool vtl_strict_wants(unsigned mask) {
+        return (mask & HV_MAP_GPA_READABLE) && !(mask & EXECUTE);
+}
+
 bool vtl_strict_covers(const struct vtl_partition *p, uint64_t gpn) {
         return p->strict && protect_get(p->strict, gpn) == 0 && !vtl_overlay_find(p, 0, gpn);
 }
@@ -29,7 +33,7 @@ unsigned vtl_strict_access(const struct vtl_partition *p, uint64_t gpn) {
 
 int vtl_strict_set(struct vtl_partition *p, const uint64_t *gpns, size_t n, uint32_t mask,
                    bool *ret_flipped) {
-        bool wanted = (mask & HV_MAP_GPA_READABLE) && !(mask & EXECUTE);
+        bool wanted = vtl_strict_wants(mask);
         int r;
 
         if (!p->strict)

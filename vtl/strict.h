@@ -11,6 +11,9 @@
 #include "vtl/fault.h"
 #include "vtl/partition.h"
 
+/* Whether a mask asks for it: to be read and not executed. */
+bool vtl_strict_wants(unsigned mask);
+
 /* Whether VTL0 is kept from executing the page. */
 bool vtl_strict_covers(const struct vtl_partition *p, uint64_t gpn);
 

@@ -25,7 +25,7 @@ static struct fx *partition(void) {
         if (!f) {
                 f = calloc(1, sizeof(*f));
                 require(f);
-                state_guest_init_empty(f, true);
+                state_guest_init_empty(f, STATE_STRICT_PAGES);
                 vtl_state_pause(f->p);
         }
         return f;

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Writes the corpus of fuzz-state from the blob in tests/unit: whole, cut, and without each section.
+"""Writes the corpus of fuzz-state from the blobs in tests/unit: whole, cut, and without each section.
 
 usage: make-corpus-state.py PARTITION.state FOLDER
 """

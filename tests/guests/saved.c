@@ -5,9 +5,10 @@
  * second VP goes on counting in both, the TSC does not jump. Port 0xf5 asks to be saved, and says
  * how often the machine has been restored.
  * Command line: fpu=1 where the host runs SSE code of a guest; tsc=0 where its KVM does not set the
- * TSC of one.
+ * TSC of one; strict=1 with room for a page of strict mode.
  */
 #include "lib/hv.h"
+#include "lib/probes.h"
 
 #define SAVE_PORT 0xf5
 #define MSR_TSC_AUX 0xc0000103
@@ -30,6 +31,8 @@
 #define SECRET 0x5ec4e75ec4e75ec4ull
 #define CLOSED WINDOW_PAGE(1)
 #define READONLY WINDOW_PAGE(2)
+#define CODE (READONLY + 0x10)
+#define RET 0xc3ull
 #define LATER WINDOW_PAGE(3)
 
 static volatile unsigned ticks[2];
@@ -312,6 +315,13 @@ static void check_protections(const char *when) {
         __asm__ volatile("movq %%rax, (%0)" : : "r"(READONLY), "a"(1ul) : "memory");
         is(plan.count, 1, "%s: and not be written", when);
         is(peek64(READONLY), SECRET, "%s: nothing changed", when);
+        if (cmdline_number("strict", 0)) {
+                plan_start(PLAN_OPEN);
+                probe_fetch((void *) CODE);
+                is(plan.count, 1, "%s: nor be executed", when);
+                is(HV_RESULT_STATUS(protect(READONLY, 1, HV_MAP_GPA_READABLE)), 0,
+                   "%s: until VTL1 lets it, which closes it again", when);
+        }
         is(vtl1_run(vtl1_peek, CLOSED), SECRET, "%s: VTL1 has its secret", when);
         is(HV_RESULT_STATUS(protect(LATER, 1, 0)), 0, "%s: VTL1 can close another page", when);
         plan_start(PLAN_SKIP);
@@ -389,6 +399,7 @@ void guest_main(void) {
         vsm_protect();
         vtl1_run(vtl1_poke, (uint64_t) & (struct poke){ CLOSED, SECRET });
         vtl1_run(vtl1_poke, (uint64_t) & (struct poke){ READONLY, SECRET });
+        vtl1_run(vtl1_poke, (uint64_t) & (struct poke){ CODE, RET });
         if (HV_RESULT_STATUS(protect(CLOSED, 1, 0)) != 0 ||
             HV_RESULT_STATUS(protect(READONLY, 1, HV_MAP_GPA_READABLE)) != 0)
                 bail_out("cannot protect memory");

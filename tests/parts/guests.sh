@@ -41,9 +41,9 @@ guest_tests_for()
                 *,native,*)
                         [ "$precise" = 1 ] || why="this KVM emulates its guests, too slowly for this one"
                         ;;
-                *,saved,*)
-                        runner=${run/run-guest/run-saved}
-                        ;;
+                esac
+                case ,$needs, in
+                *,saved,*) runner=${run/run-guest/run-saved} ;;
                 esac
                 if [ -n "$why" ]; then
                         guest_tests+=("$prefix$guest=echo \"1..0 # SKIP $why\"")

@@ -16,8 +16,9 @@
                 }                                                                              \
         } while (0)
 
-void state_guest_init_empty(struct fx *f, bool accept) {
-        const struct vtl_options o = { .accept_cr_intercepts = accept };
+void state_guest_init_empty(struct fx *f, unsigned strict) {
+        const struct vtl_options o = { .accept_cr_intercepts = true,
+                                       .strict_execute_pages = strict };
 
         fx_init(f, &(struct fx_options){ .vps = STATE_VPS, .options = &o });
 }
@@ -45,11 +46,11 @@ static void install(struct fx *f, uint32_t type, uint64_t parameter) {
         MUST(fx_call(f, 0, HVCALL_INSTALL_INTERCEPT, &in, sizeof(in)) == 0);
 }
 
-void state_guest_init(struct fx *f, bool accept) {
+void state_guest_init(struct fx *f, unsigned strict) {
         static const uint64_t readonly[] = { STATE_READONLY >> 12, (STATE_READONLY >> 12) + 1,
                                              (STATE_READONLY >> 12) + 2, FX_RAM2 >> 12 };
 
-        state_guest_init_empty(f, accept);
+        state_guest_init_empty(f, strict);
         wrmsr(f, HV_MSR_GUEST_OS_ID, 0x1234);
         wrmsr(f, HV_MSR_HYPERCALL, STATE_HYPERCALL | 1);
         wrmsr(f, HV_MSR_SIMP, STATE_SIMP0 | 1);
@@ -115,4 +116,13 @@ int state_guest_load(struct fx *f, const void *data, size_t size) {
         r = state_guest_ask(f, VTL_STATE_LOAD, size);
         f->model->loading = NULL;
         return r;
+}
+
+bool state_guest_is_open(const struct fx *f) {
+        for (uint64_t gpn = 0; gpn < 0x400; gpn++)
+                for (unsigned plane = 0; plane < PLANE_MAX; plane++)
+                        if (plane_model_rights(f->model, plane, gpn) !=
+                            (HV_MAP_GPA_READABLE | HV_MAP_GPA_WRITABLE))
+                                return false;
+        return plane_model_mappings(f->model, 0) == 2 && plane_model_mappings(f->model, 1) == 2;
 }

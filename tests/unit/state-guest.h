@@ -7,6 +7,7 @@
 #include "vtl/state.h"
 
 #define STATE_VPS 2u
+#define STATE_STRICT_PAGES 3u /* not enough for all */
 enum {
         STATE_HYPERCALL = 0x150000,
         STATE_TSC_PAGE = 0x151000,
@@ -18,12 +19,14 @@ enum {
         STATE_READONLY = 0x172000, /* three pages */
 };
 
-/* @accept: the options by which VTL1 may intercept control registers */
-void state_guest_init(struct fx *f, bool accept);
+/* @strict: how many pages strict mode covers; the guest would have four. */
+void state_guest_init(struct fx *f, unsigned strict);
 /* The same guest, in which nothing has happened yet */
-void state_guest_init_empty(struct fx *f, bool accept);
+void state_guest_init_empty(struct fx *f, unsigned strict);
 
 int state_guest_save(struct fx *f, struct blob *ret);
 int state_guest_load(struct fx *f, const void *data, size_t size);
 /* As the library asks for it */
 int state_guest_ask(struct fx *f, enum vtl_state_request request, uint64_t data);
+/* As in the beginning: VTL0 may do everything. */
+bool state_guest_is_open(const struct fx *f);
