@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Installs on Debian 12 what ./demo and ./check need, and fetches Debian's kernel for the emulated
-# host.  The kernel is only unpacked into a cache directory: it is never installed on this machine,
-# so no boot loader and no initramfs of the machine is touched.
+# Installs on Debian 12 what ./demo and ./check need, and fetches Debian's kernel and the QEMU of its
+# backports for the emulated host.  These two are only unpacked into a cache directory: they are never
+# installed on this machine, so no boot loader, no initramfs and no list of package sources of the
+# machine is touched.
 
 set -eu
 
@@ -12,11 +13,12 @@ usage()
         cat <<'END'
 Usage: build-aux/setup.sh [--quiet] [--kernel-only] [--print-missing]
 
-Installs the packages that vtld is built and tested with, and unpacks Debian's kernel into
-${VTLD_CACHE:-$HOME/.cache/vtld}.  A second call finds everything there and does nothing.
+Installs the packages that vtld is built and tested with, and unpacks Debian's kernel and the QEMU of
+its backports into ${VTLD_CACHE:-$HOME/.cache/vtld}.  A second call finds everything there and does
+nothing.
 
   --quiet           say nothing unless something is installed or fails
-  --kernel-only     only fetch the kernel: needs no root
+  --kernel-only     only fetch the kernel and the QEMU: needs no root
   --print-missing   only print what is missing, and install nothing
 END
 }
@@ -241,10 +243,82 @@ need_kernel()
         trap - EXIT
 }
 
+qemu_is_cached()
+{
+        [ -x "$cache/qemu/current/qemu-system-x86_64" ]
+}
+
+# Where this machine gets Debian from
+debian_mirror()
+{
+        # The format is apt's.
+        # shellcheck disable=SC2016
+        mirror=$(apt-get indextargets --format '$(REPO_URI)|$(CODENAME)|$(COMPONENT)' \
+                'Created-By: Packages' 2>/dev/null | sed -n 's/|bookworm|main$//p' | head -n 1)
+        echo "${mirror:-http://deb.debian.org/debian}"
+}
+
+# backports FOLDER ARGUMENT...: apt-get with no other source, and with its lists in FOLDER
+backports()
+{
+        folder=$1
+        shift
+        (cd "$folder" && apt-get -qq -o Dir::Etc::SourceList="$folder/sources.list" \
+                -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists="$folder/lists" \
+                -o Dir::Cache="$folder/cache" -o APT::Sandbox::User="$(id -un)" \
+                -o Acquire::Retries=1 -o Acquire::http::Timeout=20 "$@") >/dev/null 2>&1
+}
+
+# The files of a QEMU that the emulated host needs. It runs with the libraries that Debian 12's own
+# QEMU has brought.
+unpack_qemu()
+{
+        for deb in "$1"/*.deb; do
+                dpkg-deb -x "$deb" "$1/tree" || return 1
+        done
+        mkdir "$1/keep" || return 1
+        for file in bin/qemu-system-x86_64 share/qemu/linuxboot_dma.bin share/qemu/linuxboot.bin \
+                share/qemu/kvmvapic.bin share/qemu/pvh.bin share/seabios/bios-256k.bin; do
+                cp "$1/tree/usr/$file" "$1/keep" || return 1
+        done
+        ! ldd "$1/keep/qemu-system-x86_64" | grep -q 'not found' &&
+                "$1/keep/qemu-system-x86_64" --version >"$1/keep/version"
+}
+
+# Debian 12's own QEMU forgets what a nested guest's XSETBV wrote, and some other things.
+need_qemu()
+{
+        qemu_is_cached && return 0
+
+        mkdir -p "$cache/qemu"
+        scratch=$(mktemp -d "$cache/qemu/.new.XXXXXX")
+        # shellcheck disable=SC2064
+        trap "rm -rf '$scratch'" EXIT
+        mkdir -p "$scratch/lists/partial" "$scratch/cache/archives/partial"
+        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(debian_mirror)" \
+                "bookworm-backports main" >"$scratch/sources.list"
+        if backports "$scratch" update &&
+                backports "$scratch" -t bookworm-backports download qemu-system-x86 \
+                        qemu-system-data seabios &&
+                unpack_qemu "$scratch"; then
+                version=$(sed -n '1s/.*version \([0-9.]*\).*/\1/p' "$scratch/keep/version")
+                echo "setup: unpacking QEMU $version into $cache"
+                chmod -R a+rX "$scratch/keep"
+                [ -d "$cache/qemu/$version" ] || mv "$scratch/keep" "$cache/qemu/$version"
+                ln -sfn "$version" "$cache/qemu/current"
+        else
+                echo "setup: no QEMU of bookworm-backports: the emulated host has Debian 12's," \
+                        "and no AVX" >&2
+        fi
+        rm -rf "$scratch"
+        trap - EXIT
+}
+
 if [ $print_missing = yes ]; then
         # shellcheck disable=SC2086
         missing_packages $build_packages $test_packages $optional_packages
         kernel_is_cached || echo "kernel (linux-image-amd64, unpacked in $cache)"
+        qemu_is_cached || echo "QEMU (of bookworm-backports, unpacked in $cache)"
         exit 0
 fi
 
@@ -254,4 +328,5 @@ if [ "$kernel_only" = no ]; then
         need_packages
 fi
 need_kernel
+need_qemu
 say "ready: all packages are installed, kernel $(cat "$cache/linux/current/release") is in $cache"

@@ -31,6 +31,7 @@ MAX_HEADER = 4096
 PR_SET_PDEATHSIG = 1
 
 NAME = os.path.basename(sys.argv[0])
+QEMU = "qemu-system-x86_64"
 
 
 class HostError(Exception):
@@ -111,13 +112,29 @@ def command_script(args):
     return "\n".join(lines) + "\n"
 
 
+def cached(*names):
+    """What build-aux/setup.sh has unpacked"""
+    cache = os.environ.get("VTLD_CACHE") or os.path.expanduser("~/.cache/vtld")
+    return os.path.join(cache, *names)
+
+
+def find_qemu():
+    """The newer one that setup.sh has fetched, or the machine's; the beginning of its command line"""
+    folder = cached("qemu", "current")
+    if os.path.exists(os.path.join(folder, QEMU)):
+        return [os.path.join(folder, QEMU), "-L", folder]
+    if shutil.which(QEMU) is None:
+        raise HostError(f"no {QEMU}: run build-aux/setup.sh")
+    return [QEMU]
+
+
 def qemu_command(args, log, word, port_fd, append, *devices):
     """QEMU with the port, the log, and what one machine has beside them."""
     append = ["console=ttyS0", "panic=-1", "oops=panic", "tsc=reliable", "no_timer_check",
               "mitigations=off", "random.trust_cpu=on", "cryptomgr.notests", *append,
               f"vtldhost={word}", args.append]
     return [
-        "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+        *find_qemu(), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
         # One thread for all CPUs: with several, nested guests have been seen to lose interrupts.
         "-accel", "tcg,thread=single", "-cpu", "max,+svm,-la57",
         "-smp", str(args.smp), "-m", str(args.memory), *devices,
@@ -289,8 +306,6 @@ def run(args, prepare, scratch, output):
     """One boot. @prepare(args, scratch) makes the files, and returns what makes QEMU's command
     line of (log, word, port_fd)."""
     started = time.monotonic()
-    if shutil.which("qemu-system-x86_64") is None:
-        raise HostError("no qemu-system-x86_64: run build-aux/setup.sh")
     command_line = prepare(args, scratch)
     if args.verbose:
         print(f"{NAME}: ready to boot after {time.monotonic() - started:.1f} s", file=sys.stderr)
