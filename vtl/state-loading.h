@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Between reading a saved partition, checking it, and taking it over: state-load.c, state-check.c */
+/* What state-load.c has read of a saved partition, for state-check.c to check before it is used */
 
 #include "vtl/state-fields.h"
 
