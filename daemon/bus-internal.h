@@ -56,6 +56,9 @@ struct partition *bus_lookup(struct bus *bus, const char *uuid_text);
 /* The partition whose object a message was sent to, or NULL: it is gone */
 struct partition *bus_partition_of(struct bus *bus, sd_bus_message *m);
 
+/* bus-detach.c: the method that needs POLKIT_DETACH */
+int bus_method_detach(sd_bus_message *m, void *userdata, sd_bus_error *error);
+
 /* bus-registers.c, bus-map.c, bus-trace.c: methods that need POLKIT_INSPECT */
 int bus_method_get_registers(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int bus_method_get_protections(sd_bus_message *m, void *userdata, sd_bus_error *error);

@@ -137,6 +137,7 @@ static const sd_bus_vtable partition_vtable[] = {
         SD_BUS_PROPERTY("EnabledVtls", "u", get_enabled_vtls, 0, ANNOUNCED),
         SD_BUS_PROPERTY("ProtectionEnabled", "b", get_protection_enabled, 0, ANNOUNCED),
         SD_BUS_PROPERTY("PartitionConfig", "t", get_partition_config, 0, ANNOUNCED),
+        SD_BUS_METHOD("Detach", "", "", bus_method_detach, SD_BUS_VTABLE_UNPRIVILEGED),
         /* What VTL1 is */
         SD_BUS_PROPERTY("MeasurementState", "s", get_measurement_state, 0, ANNOUNCED),
         SD_BUS_PROPERTY("MeasurementDigest", "s", get_measurement, 0, ANNOUNCED),

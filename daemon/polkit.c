@@ -15,7 +15,6 @@
 
 static const char *const action_names[_POLKIT_ACTION_MAX] = {
         [POLKIT_INSPECT] = "org.vtld1.inspect",
-        [POLKIT_ATTACH] = "org.vtld1.attach",
         [POLKIT_LOAD_POLICY] = "org.vtld1.load-policy",
         [POLKIT_DETACH] = "org.vtld1.detach",
 };

@@ -13,7 +13,6 @@ struct bus;
 /* data/org.vtld1.policy has them all. */
 enum polkit_action {
         POLKIT_INSPECT,     /* see more of a VM than everybody may */
-        POLKIT_ATTACH,      /* give a VM trust levels by way of the bus */
         POLKIT_LOAD_POLICY, /* read or replace the policy */
         POLKIT_DETACH,      /* take a VM's trust levels away, or stop it */
         _POLKIT_ACTION_MAX,

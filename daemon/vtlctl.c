@@ -31,6 +31,8 @@ static const struct verb verbs[] = {
         { "top", "[VM]", 0, 1, verb_top, false, OPTION(INTERVAL) | OPTION(COUNT), 0, NULL,
           "what virtual processors do in a second, until interrupted" },
         { "monitor", "", 0, 0, verb_monitor, false, 0, 0, NULL, "what happens, until interrupted" },
+        { "detach", "VM", 1, 1, verb_detach, false, 0, 0, "which VM?",
+          "take the trust levels of a VM away, which stops it" },
         { "map", "VM", 1, 1, verb_map, true, OPTION(SVG), 0, "which VM?",
           "what VTL1 allows VTL0 to do with the memory of a VM" },
         { "registers", "VM", 1, 1, verb_registers, true, OPTION(VP) | OPTION(VTL), 0, "which VM?",

@@ -5,7 +5,7 @@
  * vtlctl: vtlctl.c (command line), vtlctl-objects.c (what the bus says, as JSON), vtlctl-show.c
  * (for people), vtlctl-table.c (columns), vtlctl-monitor.c, vtlctl-policy.c (policy files),
  * vtlctl-explain.c (what they mean for a VM), vtlctl-sign.c (their signatures), vtlctl-domain.c
- * (what libvirt knows), vtlctl-quote.c, vtlctl-map*.c (protections),
+ * (what libvirt knows), vtlctl-quote.c, vtlctl-detach.c, vtlctl-map*.c (protections),
  * vtlctl-registers.c, vtlctl-trace*.c.
  */
 
@@ -141,6 +141,7 @@ int verb_policy(struct vtlctl *c, int argc, char **argv);
 int verb_domain(struct vtlctl *c, int argc, char **argv);
 int verb_top(struct vtlctl *c, int argc, char **argv);
 int verb_check_host(struct vtlctl *c, int argc, char **argv);
+int verb_detach(struct vtlctl *c, int argc, char **argv);
 int verb_registers(struct vtlctl *c, int argc, char **argv);
 int verb_map(struct vtlctl *c, int argc, char **argv);
 int verb_trace(struct vtlctl *c, int argc, char **argv);

@@ -85,13 +85,13 @@ _vtlctl()
         case $verb/$act in
         /)
                 mapfile -t COMPREPLY < <(compgen -W \
-                        'list status vp top monitor map registers trace quote check-host policy domain' -- "$cur")
+                        'list status vp top monitor detach map registers trace quote check-host policy domain' -- "$cur")
                 ;;
         policy/) mapfile -t COMPREPLY < <(compgen -W 'check show explain sign verify' -- "$cur") ;;
         policy/check | policy/sign | policy/verify | quote/verify)
                 mapfile -t COMPREPLY < <(compgen -f -- "$cur")
                 ;;
-        status/* | vp/* | top/* | map/ | registers/ | trace/ | quote/ | policy/explain)
+        status/* | vp/* | top/* | detach/ | map/ | registers/ | trace/ | quote/ | policy/explain)
                 # UUIDs: a name may hold spaces, and need not be unique.
                 mapfile -t COMPREPLY < <(compgen -W \
                         "$(vtlctl "${bus[@]}" list 2>/dev/null | sed -n '2,$s/ .*//p')" -- "$cur")

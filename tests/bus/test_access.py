@@ -51,7 +51,8 @@ def test_what_is_not_named_is_denied():
 
 
 # What everybody may call, as far as the bus is concerned; all else is root's and vtld's.
-OF_EVERYBODY = {(MANAGER, "ListPartitions"), (MANAGER, "GetPartition"), (MANAGER, "Reload")}
+OF_EVERYBODY = {(MANAGER, "ListPartitions"), (MANAGER, "GetPartition"), (MANAGER, "Reload"),
+                (PARTITION, "Detach")}
 
 
 def methods():

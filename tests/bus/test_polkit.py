@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Who may call Reload: root, and whom polkit lets; what happens when polkit does not answer well."""
+"""Who may call Reload and Detach: root, and whom polkit lets; what happens when polkit does not answer well."""
 
 from common import *
 
@@ -34,14 +34,21 @@ def polkit(kind):
                  "polkit is gone")
 
 
-def command(*options):
-    return ["busctl", "--address=" + daemons.address, *options, "call", "org.vtld1", ROOT, MANAGER, "Reload"]
+def command(*options, call=(ROOT, MANAGER, "Reload")):
+    return ["busctl", "--address=" + daemons.address, *options, "call", "org.vtld1", *call]
+
+
+def as_user(line):
+    more = {} if USER == os.getuid() else {"user": USER, "group": USER, "extra_groups": []}
+    return subprocess.run(line, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=TIMEOUT, **more)
 
 
 def reload_as_user(*options):
-    more = {} if USER == os.getuid() else {"user": USER, "group": USER, "extra_groups": []}
-    return subprocess.run(command(*options), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          timeout=TIMEOUT, **more)
+    return as_user(command(*options))
+
+
+def detach_as_user(path):
+    return as_user(command(call=(path, PARTITION, "Detach")))
 
 
 def reloads():
@@ -53,10 +60,10 @@ def refused(answer, text):
     assert text in answer.stderr, answer.stderr
 
 
-def denied(answer, why):
+def denied(answer, why, action="org.vtld1.load-policy"):
     """busctl has its own words for this error; the log says why."""
     refused(answer, "Access denied")
-    expected = "user %d may not org.vtld1.load-policy: %s" % (USER, why)
+    expected = "user %d may not %s: %s" % (USER, action, why)
     assert daemons.log().rstrip().split("\n")[-1].endswith(expected), daemons.log()
 
 
@@ -167,6 +174,61 @@ def test_the_end_of_the_bus_forgets_the_questions():
     own.stop()
 
 
+def detached(monitor, vm, client, path, pid):
+    assert client.closed() and link_hung_up(client.link), "its monitor is told"
+    wait_for(lambda: process_ended(pid), "its worker ends")
+    monitor.wait("InterfacesRemoved", ROOT, lambda data: data[0] == path)
+    assert "VM %s: detached: asked for on the bus" % vm.uuid in daemons.log()
+    assert not monitor.signals("WorkerFailed"), "that is no failure"
+
+
+def test_detach():
+    monitor = Monitor(daemons)
+    with running_vm() as (vm, client, path, pid), running_vm() as (_, other, other_path, other_pid):
+        denied(detach_as_user(path), "there is no polkit to ask", "org.vtld1.detach")
+        with polkit("no"):
+            denied(detach_as_user(path), "polkit refuses", "org.vtld1.detach")
+        other.ok(PAUSE)
+        client.ok(PAUSE)
+        with polkit("yes") as asked:
+            answer = detach_as_user(path)
+            assert answer.returncode == 0, answer.stderr
+            question, = asked()
+            assert question["action"] == "org.vtld1.detach"
+        detached(monitor, vm, client, path, pid)
+        refused(detach_as_user(path), "Unknown object")
+        assert daemons.get(other_path, PARTITION, "State") == "paused" and not process_ended(other_pid)
+    daemons.nothing_leaked()
+    monitor.stop()
+
+
+def test_a_vm_that_goes_before_polkit_answers():
+    if os.getuid() != 0:
+        raise Skip("needs root and another user")
+    with running_vm() as (vm, client, path, _):
+        with polkit("silence") as asked:
+            caller = subprocess.Popen(command(call=(path, PARTITION, "Detach")), user=USER, group=USER, extra_groups=[],
+                                      text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            wait_for(lambda: len(asked()) == 1, "polkit is asked")
+            daemons.call(path, PARTITION, "Detach")
+            assert client.closed()
+        _, error = caller.communicate(timeout=TIMEOUT)
+        assert caller.returncode != 0 and error
+    daemons.nothing_leaked()
+
+
+def test_vtlctl_detach():
+    monitor = Monitor(daemons)
+    with running_vm(name="taken-away") as (vm, client, path, pid):
+        line = [os.path.join(BUILDDIR, "vtlctl"), "--bus=" + daemons.address, "detach"]
+        answer = subprocess.run([*line, "nobody"], text=True, stderr=subprocess.PIPE, timeout=TIMEOUT, check=False)
+        assert answer.returncode == 1 and answer.stderr == "vtlctl: no VM is named \"nobody\"\n", answer
+        answer = subprocess.run([*line, "taken"], text=True, stderr=subprocess.PIPE, timeout=TIMEOUT, check=False)
+        assert answer.returncode == 0 and answer.stderr == "", answer
+        detached(monitor, vm, client, path, pid)
+    monitor.stop()
+
+
 def test_what_reload_does():
     if os.getuid() != 0:
         raise Skip("needs root")
@@ -191,7 +253,7 @@ def test_every_action_is_described():
     described = re.findall(r'<action id="([^"]+)">', text)
     # Whoever asks about others must be root, or own the action.
     assert text.count('<annotate key="org.freedesktop.policykit.owner">unix-user:vtld</annotate>') == len(described)
-    assert sorted(asked) == sorted(described) == ["org.vtld1." + a for a in ("attach", "detach", "inspect", "load-policy")]
+    assert sorted(asked) == sorted(described) == ["org.vtld1." + a for a in ("detach", "inspect", "load-policy")]
 
 
 run(globals())

@@ -335,7 +335,7 @@ def complete(*words):
 
 
 def test_completion():
-    assert complete("vtlctl", "") == ["list", "status", "vp", "top", "monitor", "map", "registers", "trace", "quote",
+    assert complete("vtlctl", "") == ["list", "status", "vp", "top", "monitor", "detach", "map", "registers", "trace", "quote",
                                        "check-host", "policy", "domain"]
     assert complete("vtlctl", "domain", "") == ["enable", "disable", "show"]
     assert complete("vtlctl", "st") == ["status"]
