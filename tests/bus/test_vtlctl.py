@@ -335,8 +335,8 @@ def complete(*words):
 
 
 def test_completion():
-    assert complete("vtlctl", "") == ["list", "status", "vp", "top", "monitor", "detach", "map", "registers", "trace", "quote",
-                                       "check-host", "policy", "domain"]
+    assert complete("vtlctl", "") == ["list", "status", "vp", "top", "monitor", "detach", "map", "registers", "trace",
+                                        "quote", "check-host", "policy", "domain"]
     assert complete("vtlctl", "domain", "") == ["enable", "disable", "show"]
     assert complete("vtlctl", "st") == ["status"]
     assert complete("vtlctl", "--j") == ["--json"]
