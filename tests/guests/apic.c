@@ -356,13 +356,14 @@ static uint64_t tsc_in(uint64_t ms) {
 }
 
 static void test_deadline(void) {
-        uint64_t at = tsc_in(3);
+        uint64_t at;
 
         if (!has_tsc_deadline()) {
                 skip("CPUID has none", "TSC deadlines");
                 return;
         }
         forget();
+        at = tsc_in(LATER_MS);
         is(vtl1_run(arm_deadline, at), at, "VTL1's TSC deadline");
         ok(spin_for(&ticks[1], 1, LONG_MS), "preempts VTL0, whose interrupts are off");
         ok(tick_tsc >= at, "not before its time");

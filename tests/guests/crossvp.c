@@ -57,7 +57,8 @@ static uint64_t read_dr6(void) {
 #define FIXED UINT64_MAX /* cannot be written, or is what it is */
 
 /* @local: what VTL0 of the VP itself puts there first, with its index in bits 15:12 where @varies;
- * @remote: what VTL1 of the other VP writes. */
+ * @remote: what VTL1 of the other VP writes. With CR4.MCE: a QEMU that emulates the host shows a
+ * nested guest that of the host. */
 static const struct {
         const char *name;
         uint32_t reg;
@@ -70,7 +71,7 @@ static const struct {
         { "CR0", HV_X64_REGISTER_CR0, read_cr0, write_cr0, FIXED, 0x80050033, false, false },
         { "CR2", HV_X64_REGISTER_CR2, read_cr2, write_cr2, 0x1230000, 0x7650000, true, false },
         { "CR3", HV_X64_REGISTER_CR3, read_cr3, write_cr3, FIXED, 1, false, false },
-        { "CR4", HV_X64_REGISTER_CR4, read_cr4, write_cr4, FIXED, 0x6a0, false, false },
+        { "CR4", HV_X64_REGISTER_CR4, read_cr4, write_cr4, FIXED, 0x6e0, false, false },
         { "CR8", HV_X64_REGISTER_CR8, read_cr8, write_cr8, 3, 5, false, false },
         { "DR0", HV_X64_REGISTER_DR0, read_dr0, write_dr0, 0x11000000, 0x71000, true, true },
         { "DR1", HV_X64_REGISTER_DR0 + 1, read_dr1, write_dr1, 0x12000000, 0x72000, true, true },

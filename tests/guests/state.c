@@ -130,6 +130,7 @@ enum beginning {
         RESET,   /* VTL1's is what the row says */
 };
 
+/* With CR4.MCE: a QEMU that emulates the host shows a nested guest that of the host. */
 static const struct {
         const char *name;
         uint64_t (*get)(void);
@@ -142,7 +143,7 @@ static const struct {
         { "RFLAGS", read_rflags, write_flags, RFLAGS_FIXED | RFLAGS_IOPL3, KEEP, SAME, 0 },
         { "CR0", read_cr0, write_cr0, 0x80050033, 0x80000033, SAME, 0 },
         { "CR3", read_cr3, write_cr3, KEEP, KEEP, DIFFERS, 0 },
-        { "CR4", read_cr4, write_cr4, 0x6a0, 0x628, SAME, 0 },
+        { "CR4", read_cr4, write_cr4, 0x6e0, 0x668, SAME, 0 },
         { "CR8", read_cr8, write_cr8, 5, 3, RESET, 0 },
         { "APIC TPR", get_apic_tpr, set_apic_tpr, 0x50, 0x30, RESET, 0 },
         { "DR6", read_dr6, write_dr6, 0xffff0ff1, 0xffff0ff2, SAME, 0 },
