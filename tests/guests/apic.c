@@ -358,7 +358,7 @@ static uint64_t tsc_in(uint64_t ms) {
 static void test_deadline(void) {
         uint64_t at;
 
-        if (!has_tsc_deadline()) {
+        if (!cpu_has(CPU_TSC_DEADLINE)) {
                 skip("CPUID has none", "TSC deadlines");
                 return;
         }

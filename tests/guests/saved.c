@@ -5,7 +5,7 @@
  * second VP goes on counting in both, the TSC does not jump. Port 0xf5 asks to be saved, and says
  * how often the machine has been restored.
  * Command line: fpu=1 where the host runs SSE code of a guest; tsc=0 where its KVM does not set the
- * TSC of one; strict=1 with room for a page of strict mode.
+ * TSC of one; strict=1 with room for a page of strict mode; avx=1 where XCR0 is 7 already.
  */
 #include "lib/hv.h"
 #include "lib/probes.h"
@@ -247,6 +247,23 @@ static void compare(const char *when) {
 /* ---- Being saved ---- */
 
 static struct xmm xmm_before[16], xmm_after[16];
+static const struct xmm upper_before = { 0x1122334455667788, 0x99aabbccddeeff00 };
+static struct xmm upper_after;
+static bool avx;
+
+/* The upper half of YMM5, behind which XMM5 stays as it is */
+static void upper_load(const struct xmm *x) {
+        __asm__ volatile("vinsertf128 $1, %0, %%ymm5, %%ymm5" : : "m"(*x));
+}
+
+static void upper_store(struct xmm *x) {
+        __asm__ volatile("vextractf128 $1, %%ymm5, %0" : "=m"(*x));
+}
+
+static uint64_t open_avx(uint64_t arg) {
+        write_cr4(read_cr4() | CR4_OSXSAVE);
+        return xgetbv() == 7;
+}
 static bool fpu;
 static uint64_t tsc_before, tsc_after, time_before, time_after, dr_before, dr_after;
 static unsigned restores;
@@ -257,6 +274,8 @@ static uint64_t save_here(uint64_t seed) {
 
         if (fpu)
                 xmm_load(xmm_before);
+        if (avx)
+                upper_load(&upper_before);
         time_before = hv_time();
         tsc_before = rdtsc();
         __asm__ volatile("movq %0, %%r12; movq %1, %%r15; outb %%al, %4; movq %%r12, %0; "
@@ -268,6 +287,8 @@ static uint64_t save_here(uint64_t seed) {
         time_after = hv_time();
         if (fpu)
                 xmm_store(xmm_after);
+        if (avx)
+                upper_store(&upper_after);
         restores = inb(SAVE_PORT);
         return r12 == seed && r15 == ~seed && rdi == seed << 1 && rsi == seed << 2;
 }
@@ -379,6 +400,12 @@ static void check_all(const char *when, unsigned n, bool registers) {
         if (fpu)
                 ok(memcmp(xmm_before, xmm_after, sizeof(xmm_before)) == 0, "%s: XMM registers",
                    when);
+        if (avx)
+                ok(memcmp(&upper_before, &upper_after, sizeof(upper_after)) == 0,
+                   "%s: the upper half of a YMM register", when);
+        else if (cmdline_number("avx", 0))
+                skip("no AVX here", "%s: the upper half of a YMM register", when);
+        memset(&upper_after, 0, sizeof(upper_after));
         compare(when);
         check_time(when);
         is(dr_after, dr_before, "%s: DR0", when);
@@ -393,7 +420,7 @@ void guest_main(void) {
         bool registers;
 
         fpu = cmdline_number("fpu", 0);
-        has_deadlines = has_tsc_deadline() && cmdline_number("tsc", 1);
+        has_deadlines = cpu_has(CPU_TSC_DEADLINE) && cmdline_number("tsc", 1);
         for (unsigned i = 0; i < 16; i++)
                 xmm_before[i] = (struct xmm){ i * 0x1111, ~(uint64_t) i };
         vsm_protect();
@@ -404,6 +431,7 @@ void guest_main(void) {
             HV_RESULT_STATUS(protect(READONLY, 1, HV_MAP_GPA_READABLE)) != 0)
                 bail_out("cannot protect memory");
         apic_enable(true);
+        avx = cmdline_number("avx", 0) && cpu_has(CPU_AVX) && open_avx(0) && vtl1_run(open_avx, 0);
         set_own(seed[0]);
         vtl1_run(set_own, seed[1]);
         write_dr0(dr_before = 0x123456);

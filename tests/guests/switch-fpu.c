@@ -11,7 +11,6 @@
 #define XSTATE_BV 512
 #define YMM_OFFSET 576
 #define YMM_SIZE 256
-#define CR4_OSXSAVE 0x40000u
 
 static uint8_t vtl0_in[AREA_SIZE] __attribute__((aligned(64)));
 static uint8_t vtl0_out[AREA_SIZE] __attribute__((aligned(64)));
@@ -41,13 +40,6 @@ static void xsetbv(uint64_t v) {
                          :
                          : "c"(0), "a"((uint32_t) v), "d"((uint32_t) (v >> 32))
                          : "memory");
-}
-
-static uint64_t xgetbv(void) {
-        uint32_t lo, hi;
-
-        __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-        return (uint64_t) hi << 32 | lo;
 }
 
 static uint64_t vtl1_xgetbv(uint64_t arg) {
@@ -365,14 +357,11 @@ static bool xcr0_works(void) {
 }
 
 void guest_main(void) {
-        uint32_t r[4];
-
         if (!cmdline_number("fpu", 0))
                 skip_all("this host does not execute FPU instructions");
-        cpuid(1, 0, r);
-        if (r[2] >> 26 & 1) {
+        if (cpu_has(CPU_XSAVE)) {
                 write_cr4(read_cr4() | CR4_OSXSAVE);
-                avx = (r[2] >> 28 & 1) && xcr0_works();
+                avx = cpu_has(CPU_AVX) && xcr0_works();
         }
         vsm_protect();
         if (avx) {

@@ -291,6 +291,29 @@ static inline void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t r[4]) {
                          : "a"(leaf), "c"(subleaf));
 }
 
+/* Bits of ECX of leaf 1 */
+enum cpu_feature {
+        CPU_TSC_DEADLINE = 24,
+        CPU_XSAVE = 26,
+        CPU_AVX = 28,
+};
+
+static inline bool cpu_has(enum cpu_feature feature) {
+        uint32_t r[4];
+
+        cpuid(1, 0, r);
+        return r[2] >> feature & 1;
+}
+
+#define CR4_OSXSAVE 0x40000u
+
+static inline uint64_t xgetbv(void) {
+        uint32_t lo, hi;
+
+        __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+        return (uint64_t) hi << 32 | lo;
+}
+
 static inline uint64_t rdtsc(void) {
         uint32_t lo, hi;
 

@@ -149,7 +149,6 @@ uint64_t protect(uint64_t gpa, unsigned n, uint32_t flags);
 /* job.c */
 
 uint64_t tsc_per_ms(void);
-bool has_tsc_deadline(void);
 void spin_ms(uint64_t ms);
 /* Until @counter has reached @n; false after @ms milliseconds. */
 bool spin_for(const volatile unsigned *counter, unsigned n, uint64_t ms);

@@ -23,13 +23,6 @@ uint64_t tsc_per_ms(void) {
         return ticks;
 }
 
-bool has_tsc_deadline(void) {
-        uint32_t r[4];
-
-        cpuid(1, 0, r);
-        return r[2] & 1u << 24;
-}
-
 /* Since @start, by a counter that may stand a little lower on another CPU of the host */
 static bool passed(uint64_t start, uint64_t ms) {
         int64_t ticks = (int64_t) (rdtsc() - start);
