@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Installs on Debian 12 what ./demo and ./check need, and fetches Debian's kernel and the QEMU of its
-# backports for the emulated host.  These two are only unpacked into a cache directory: they are never
-# installed on this machine, so no boot loader, no initramfs and no list of package sources of the
-# machine is touched.
+# Installs on Debian 12 what ./demo and ./check need, and fetches Debian's kernel, and the newer one and
+# the QEMU of its backports, for the emulated host.  These are only unpacked into a cache directory: they
+# are never installed on this machine, so no boot loader, no initramfs and no list of package sources
+# of the machine is touched.
 
 set -eu
 
@@ -13,12 +13,12 @@ usage()
         cat <<'END'
 Usage: build-aux/setup.sh [--quiet] [--kernel-only] [--print-missing]
 
-Installs the packages that vtld is built and tested with, and unpacks Debian's kernel and the QEMU of
-its backports into ${VTLD_CACHE:-$HOME/.cache/vtld}.  A second call finds everything there and does
-nothing.
+Installs the packages that vtld is built and tested with, and unpacks Debian's kernel, and kernel and
+QEMU of its backports, into ${VTLD_CACHE:-$HOME/.cache/vtld}.  A second call finds everything there and
+does nothing.
 
   --quiet           say nothing unless something is installed or fails
-  --kernel-only     only fetch the kernel and the QEMU: needs no root
+  --kernel-only     only fetch the kernels and the QEMU: needs no root
   --print-missing   only print what is missing, and install nothing
 END
 }
@@ -139,15 +139,17 @@ need_packages()
 
 cache=${VTLD_CACHE:-${HOME:?setup.sh needs HOME or VTLD_CACHE}/.cache/vtld}
 
+# kernel_is_cached NAME: current, or backports
 kernel_is_cached()
 {
-        [ -s "$cache/linux/current/vmlinuz" ] && [ -s "$cache/linux/current/modules.load" ]
+        [ -s "$cache/linux/$1/vmlinuz" ] && [ -s "$cache/linux/$1/modules.load" ]
 }
 
 # linux-image-amd64 depends on the image of the day, for example linux-image-6.1.0-40-amd64.
+# kernel_package [APT-OPTION]...
 kernel_package()
 {
-        apt-cache show --no-all-versions linux-image-amd64 2>/dev/null |
+        apt-cache "$@" show --no-all-versions linux-image-amd64 2>/dev/null |
                 sed -n 's/^Depends:.*\(linux-image-[0-9][^ ,]*-amd64\).*/\1/p' | head -n 1
 }
 
@@ -182,6 +184,12 @@ module_file()
         find "$1/lib/modules" -type f -name "$(echo "$2" | sed 's/[-_]/[-_]/g').ko*" | head -n 1
 }
 
+# is_builtin TREE NAME
+is_builtin()
+{
+        cat "$1"/lib/modules/*/modules.builtin | tr - _ | grep -q "/$(echo "$2" | tr - _)\.ko\$"
+}
+
 # add_module TREE NAME DIR: keeps the module in DIR, after those that it depends on.
 add_module()
 {
@@ -189,6 +197,7 @@ add_module()
         added="$added $2"
 
         file=$(module_file "$1" "$2")
+        [ -n "$file" ] || ! is_builtin "$1" "$2" || return 0
         [ -n "$file" ] || fail "the kernel package has no module $2"
         for dependency in $(modinfo -F depends "$file" | tr ',' ' '); do
                 add_module "$1" "$dependency" "$3"
@@ -205,15 +214,49 @@ add_module()
         echo "$plain" >>"$3/modules.load"
 }
 
-need_kernel()
+# keep_kernel FOLDER NAME: of the package in FOLDER
+keep_kernel()
 {
-        kernel_is_cached && return 0
+        package=$(dpkg-deb -f "$1"/linux-image-*.deb Package)
+        release=${package#linux-image-}
+        echo "setup: unpacking the kernel $release into $cache"
+        mkdir -p "$1/tree" "$1/keep/modules"
+        dpkg-deb -x "$1"/linux-image-*.deb "$1/tree"
+        cp "$1/tree/boot/vmlinuz-$release" "$1/keep/vmlinuz"
+        unpack_vmlinux "$1/keep/vmlinuz" "$1/keep/vmlinux"
 
-        mkdir -p "$cache/linux"
-        scratch=$(mktemp -d "$cache/linux/.new.XXXXXX")
+        added=
+        for m in $kernel_modules; do
+                add_module "$1/tree" "$m" "$1/keep"
+        done
+        echo "$release" >"$1/keep/release"
+
+        # Another call may have been quicker: theirs is as good.
+        chmod -R a+rX "$1/keep"
+        [ -d "$cache/linux/$release" ] || mv "$1/keep" "$cache/linux/$release"
+        ln -sfn "$release" "$cache/linux/$2"
+}
+
+# make_scratch NAME: a folder below the cache's NAME, until drop_scratch
+make_scratch()
+{
+        mkdir -p "$cache/$1"
+        scratch=$(mktemp -d "$cache/$1/.new.XXXXXX")
         # shellcheck disable=SC2064
         trap "rm -rf '$scratch'" EXIT
+}
 
+drop_scratch()
+{
+        rm -rf "$scratch"
+        trap - EXIT
+}
+
+need_kernel()
+{
+        kernel_is_cached current && return 0
+
+        make_scratch linux
         package=$(kernel_package)
         if [ -z "$package" ] || ! download_kernel "$scratch" "$package" >/dev/null 2>&1; then
                 update_index
@@ -221,26 +264,8 @@ need_kernel()
                 [ -n "$package" ] || fail "apt knows no linux-image-amd64"
                 download_kernel "$scratch" "$package" || fail "cannot download $package"
         fi
-
-        release=${package#linux-image-}
-        echo "setup: unpacking the kernel $release into $cache"
-        mkdir -p "$scratch/tree" "$scratch/keep/modules"
-        dpkg-deb -x "$scratch"/linux-image-*.deb "$scratch/tree"
-        cp "$scratch/tree/boot/vmlinuz-$release" "$scratch/keep/vmlinuz"
-        unpack_vmlinux "$scratch/keep/vmlinuz" "$scratch/keep/vmlinux"
-
-        added=
-        for m in $kernel_modules; do
-                add_module "$scratch/tree" "$m" "$scratch/keep"
-        done
-        echo "$release" >"$scratch/keep/release"
-
-        # Another call may have been quicker: theirs is as good.
-        chmod -R a+rX "$scratch/keep"
-        [ -d "$cache/linux/$release" ] || mv "$scratch/keep" "$cache/linux/$release"
-        ln -sfn "$release" "$cache/linux/current"
-        rm -rf "$scratch"
-        trap - EXIT
+        keep_kernel "$scratch" current
+        drop_scratch
 }
 
 qemu_is_cached()
@@ -258,15 +283,23 @@ debian_mirror()
         echo "${mirror:-http://deb.debian.org/debian}"
 }
 
-# backports FOLDER ARGUMENT...: apt-get with no other source, and with its lists in FOLDER
-backports()
+# Options of apt for backports alone, with the lists in $scratch
+set_backports()
 {
-        folder=$1
-        shift
-        (cd "$folder" && apt-get -qq -o Dir::Etc::SourceList="$folder/sources.list" \
-                -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists="$folder/lists" \
-                -o Dir::Cache="$folder/cache" -o APT::Sandbox::User="$(id -un)" \
-                -o Acquire::Retries=1 -o Acquire::http::Timeout=20 "$@") >/dev/null 2>&1
+        mkdir -p "$scratch/lists/partial" "$scratch/cache/archives/partial"
+        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(debian_mirror)" \
+                "bookworm-backports main" >"$scratch/sources.list"
+        backports="-o Dir::Etc::SourceList=$scratch/sources.list -o Dir::Etc::SourceParts=/dev/null
+                -o Dir::State::Lists=$scratch/lists -o Dir::Cache=$scratch/cache
+                -o APT::Default-Release=bookworm-backports -o APT::Sandbox::User=$(id -un)
+                -o Acquire::Retries=1 -o Acquire::http::Timeout=20"
+}
+
+# The options are words on purpose.
+# shellcheck disable=SC2086
+backports_get()
+{
+        (cd "$scratch" && apt-get -qq $backports "$@") >/dev/null 2>&1
 }
 
 # The files of a QEMU that the emulated host needs. It runs with the libraries that Debian 12's own
@@ -285,39 +318,55 @@ unpack_qemu()
                 "$1/keep/qemu-system-x86_64" --version >"$1/keep/version"
 }
 
+keep_qemu()
+{
+        version=$(sed -n '1s/.*version \([0-9.]*\).*/\1/p' "$1/keep/version")
+        echo "setup: unpacking QEMU $version into $cache"
+        chmod -R a+rX "$1/keep"
+        [ -d "$cache/qemu/$version" ] || mv "$1/keep" "$cache/qemu/$version"
+        ln -sfn "$version" "$cache/qemu/current"
+}
+
 # Debian 12's own QEMU forgets what a nested guest's XSETBV wrote, and some other things.
 need_qemu()
 {
         qemu_is_cached && return 0
 
-        mkdir -p "$cache/qemu"
-        scratch=$(mktemp -d "$cache/qemu/.new.XXXXXX")
-        # shellcheck disable=SC2064
-        trap "rm -rf '$scratch'" EXIT
-        mkdir -p "$scratch/lists/partial" "$scratch/cache/archives/partial"
-        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(debian_mirror)" \
-                "bookworm-backports main" >"$scratch/sources.list"
-        if backports "$scratch" update &&
-                backports "$scratch" -t bookworm-backports download qemu-system-x86 \
-                        qemu-system-data seabios &&
+        make_scratch qemu
+        set_backports
+        if backports_get update &&
+                backports_get download qemu-system-x86 qemu-system-data seabios &&
                 unpack_qemu "$scratch"; then
-                version=$(sed -n '1s/.*version \([0-9.]*\).*/\1/p' "$scratch/keep/version")
-                echo "setup: unpacking QEMU $version into $cache"
-                chmod -R a+rX "$scratch/keep"
-                [ -d "$cache/qemu/$version" ] || mv "$scratch/keep" "$cache/qemu/$version"
-                ln -sfn "$version" "$cache/qemu/current"
+                keep_qemu "$scratch"
         else
                 echo "setup: no QEMU of bookworm-backports: the emulated host has Debian 12's," \
                         "and no AVX" >&2
         fi
-        rm -rf "$scratch"
-        trap - EXIT
+        drop_scratch
+}
+
+# vtld is for kernels that are newer than Debian 12's, too.
+need_newer_kernel()
+{
+        kernel_is_cached backports && return 0
+
+        make_scratch linux
+        set_backports
+        # shellcheck disable=SC2086
+        if backports_get update && package=$(kernel_package $backports) && [ -n "$package" ] &&
+                backports_get download "$package"; then
+                keep_kernel "$scratch" backports
+        else
+                echo "setup: no kernel of bookworm-backports: the part newer is skipped" >&2
+        fi
+        drop_scratch
 }
 
 if [ $print_missing = yes ]; then
         # shellcheck disable=SC2086
         missing_packages $build_packages $test_packages $optional_packages
-        kernel_is_cached || echo "kernel (linux-image-amd64, unpacked in $cache)"
+        kernel_is_cached current || echo "kernel (linux-image-amd64, unpacked in $cache)"
+        kernel_is_cached backports || echo "kernel (of bookworm-backports, unpacked in $cache)"
         qemu_is_cached || echo "QEMU (of bookworm-backports, unpacked in $cache)"
         exit 0
 fi
@@ -328,5 +377,6 @@ if [ "$kernel_only" = no ]; then
         need_packages
 fi
 need_kernel
+need_newer_kernel
 need_qemu
 say "ready: all packages are installed, kernel $(cat "$cache/linux/current/release") is in $cache"

@@ -146,9 +146,8 @@ add_payload()
 
 make_host()
 {
-        linux=${VTLD_CACHE:-${HOME:-/root}/.cache/vtld}/linux/current
-        [ -s "$linux/modules.load" ] ||
-                fail "no kernel in ${linux%/linux/current}: run build-aux/setup.sh"
+        linux=${VTLD_CACHE:-${HOME:-/root}/.cache/vtld}/linux/${VTLD_KERNEL:-current}
+        [ -s "$linux/modules.load" ] || fail "no kernel in $linux: run build-aux/setup.sh"
 
         make_skeleton
         make_etc

@@ -52,3 +52,48 @@ guest_tests_for()
                 fi
         done <"$srcdir/tests/parts/guest-list"
 }
+
+# emulated_guests PREFIX [GUEST]...: sets guest_tests to those of the list in the emulated host, or to
+# these of it, and files to the options of run-tests that they need
+emulated_guests()
+{
+        local prefix=$1 guest command wanted n
+
+        shift
+        guest_tests_for 1 1 "$prefix" "/vtld/run-guest /vtld/vtlrun --engine=in-process" /vtld/guests
+        if [ $# -gt 0 ]; then
+                wanted=()
+                for guest in "$@"; do
+                        n=${#wanted[@]}
+                        for command in "${guest_tests[@]}"; do
+                                [ "${command%%=*}" != "$prefix$guest" ] || wanted+=("$command")
+                        done
+                        [ ${#wanted[@]} -gt "$n" ] || wanted+=("$prefix$guest=echo '# not in the list'; false")
+                done
+                guest_tests=("${wanted[@]}")
+        fi
+        files=(--file "$srcdir/tests/parts/run-guest=/vtld/run-guest"
+                --file "$srcdir/tests/parts/run-saved=/vtld/run-saved" --file "$builddir/vtlrun=/vtld/vtlrun")
+        for guest in $(make -s --no-print-directory -C "$builddir" print-guests); do
+                files+=(--file "$builddir/$guest=/vtld/guests/$(basename "$guest")")
+        done
+}
+
+# emulated_linux PREFIX INITRAMFS FORM...: adds a stock Linux, whose kernel is the host's own
+emulated_linux()
+{
+        local prefix=$1 initramfs=$2 form
+        local kernel=${VTLD_CACHE:-${HOME:-/root}/.cache/vtld}/linux/${VTLD_KERNEL:-current}/vmlinuz
+
+        shift 2
+        if [ ! -e "$kernel" ] || ! "$srcdir/tests/host/mkinitramfs.sh" --l2 "$initramfs"; then
+                guest_tests+=("${prefix}linux=echo '1..0 # SKIP no kernel or initramfs for the guest'")
+                return
+        fi
+        files+=(--file "$srcdir/tests/host/test-linux.sh=/vtld/test-linux.sh"
+                --file "$srcdir/tests/tap.sh=/vtld/tap.sh"
+                --file "$kernel=/vtld/vmlinuz" --file "$initramfs=/vtld/initramfs")
+        for form in "$@"; do
+                guest_tests+=("${prefix}linux-$form=sh /vtld/test-linux.sh $form /vtld/vtlrun /vtld/vmlinuz /vtld/initramfs")
+        done
+}
