@@ -6,6 +6,7 @@
 
 #include "daemon/vtlctl.h"
 #include "policy/quote.h"
+#include "util/file.h"
 #include "util/hex.h"
 #include "util/snapshot.h"
 #include "util/util.h"
@@ -42,24 +43,13 @@ static int bad_nonce(void) {
 /* To --output=, or for people */
 static int put_text(const struct vtlctl *c, const char *text) {
         _cleanup_close_ int fd = -1;
-        size_t len = strlen(text);
 
         if (!c->options[VTLCTL_OPTION_OUTPUT])
                 return fputs(text, stdout) == EOF ? -EIO : 0;
         fd = open(c->options[VTLCTL_OPTION_OUTPUT], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
         if (fd < 0)
                 return -errno;
-        while (len > 0) {
-                ssize_t n = write(fd, text, len);
-
-                if (n < 0 && errno != EINTR)
-                        return -errno;
-                if (n > 0) {
-                        text += n;
-                        len -= (size_t) n;
-                }
-        }
-        return 0;
+        return write_all(fd, text, strlen(text));
 }
 
 static int write_out(const struct vtlctl *c, const char *text) {

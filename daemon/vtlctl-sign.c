@@ -8,6 +8,7 @@
 #include "daemon/vtlctl.h"
 #include "policy/keyring.h"
 #include "policy/policy.h"
+#include "util/file.h"
 #include "util/hex.h"
 #include "util/util.h"
 
@@ -60,20 +61,6 @@ static void cleanup_signer(struct signer *s) {
         (void) keyring_free(s->keyring);
 }
 
-static int write_all(int fd, const char *text, size_t len) {
-        while (len > 0) {
-                ssize_t n = write(fd, text, len);
-
-                if (n < 0 && errno != EINTR)
-                        return -errno;
-                if (n > 0) {
-                        text += n;
-                        len -= (size_t) n;
-                }
-        }
-        return fsync(fd) < 0 ? -errno : 0;
-}
-
 /* Whole or not at all, and readable for vtld whoever signs */
 static int write_file(const char *path, const char *text, size_t len) {
         _cleanup_free_ char *temporary = NULL;
@@ -88,6 +75,8 @@ static int write_file(const char *path, const char *text, size_t len) {
         if (fd < 0)
                 return -errno;
         r = write_all(fd, text, len);
+        if (r == 0 && fsync(fd) < 0)
+                r = -errno;
         if (r >= 0 && fchmod(fd, 0644) < 0)
                 r = -errno;
         if (r >= 0 && rename(temporary, path) < 0)

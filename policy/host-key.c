@@ -12,6 +12,7 @@
 
 #include "policy/host-key.h"
 #include "policy/libcrypto.h"
+#include "util/file.h"
 #include "util/util.h"
 
 #define SEED_SIZE 32u
@@ -208,20 +209,6 @@ int host_key_load(const char *path, struct host_key **ret, char error[CONF_ERROR
         return decode(pem.data, len, path, ret, error);
 }
 
-static int write_all(int fd, const uint8_t *data, size_t len) {
-        while (len > 0) {
-                ssize_t n = write(fd, data, len);
-
-                if (n < 0 && errno != EINTR)
-                        return -errno;
-                if (n > 0) {
-                        data += n;
-                        len -= (size_t) n;
-                }
-        }
-        return fsync(fd) < 0 ? -errno : 0;
-}
-
 /* Whole or not at all, and never in place of another one */
 static int write_key(const char *path, const uint8_t *pem, size_t len) {
         _cleanup_free_ char *temporary = NULL, *directory = strdup(path);
@@ -246,6 +233,8 @@ static int write_key(const char *path, const uint8_t *pem, size_t len) {
         if (fd < 0)
                 return -errno;
         r = write_all(fd, pem, len);
+        if (r == 0 && fsync(fd) < 0)
+                r = -errno;
         if (r >= 0 && link(temporary, path) < 0)
                 r = -errno;
         if (unlink(temporary) < 0 && r >= 0)

@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include "util/file.h"
 #include "vmm/vtlvmm.h"
 #include "vtl/kvm-image.h"
 #include "vtlrun-saved.h"
@@ -113,22 +114,6 @@ static int put_levels(struct vm *vm, struct blob *b) {
 }
 
 /* ---- The file ---- */
-
-static int write_all(int fd, const void *data, size_t size) {
-        const uint8_t *at = data;
-
-        while (size > 0) {
-                ssize_t n = write(fd, at, size);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n < 0)
-                        return -errno;
-                at += n;
-                size -= (size_t) n;
-        }
-        return 0;
-}
 
 static int write_ram(struct vm *vm, int fd) {
         static const uint8_t zeros[4096];

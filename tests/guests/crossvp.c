@@ -24,13 +24,6 @@ static uint64_t other_pml4[512] __attribute__((aligned(4096)));
 
 /* ---- The registers that are one number ---- */
 
-#define DEFINE_MSR_ACCESS(name, index)       \
-        static uint64_t get_##name(void) {   \
-                return rdmsr(index);         \
-        }                                    \
-        static void set_##name(uint64_t v) { \
-                wrmsr(index, v);             \
-        }
 DEFINE_MSR_ACCESS(efer, MSR_EFER)
 DEFINE_MSR_ACCESS(star, MSR_STAR)
 DEFINE_MSR_ACCESS(lstar, MSR_LSTAR)

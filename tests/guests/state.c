@@ -77,13 +77,6 @@ DEFINE_SELECTOR(es)
 DEFINE_SELECTOR(fs)
 DEFINE_SELECTOR(ss)
 
-#define DEFINE_MSR_ACCESS(name, index)       \
-        static uint64_t get_##name(void) {   \
-                return rdmsr(index);         \
-        }                                    \
-        static void set_##name(uint64_t v) { \
-                wrmsr(index, v);             \
-        }
 DEFINE_MSR_ACCESS(star, MSR_STAR)
 DEFINE_MSR_ACCESS(lstar, MSR_LSTAR)
 DEFINE_MSR_ACCESS(cstar, 0xc0000083)

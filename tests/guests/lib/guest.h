@@ -285,6 +285,15 @@ static inline void wrmsr(uint32_t msr, uint64_t v) {
                          : "memory");
 }
 
+/* For tables of registers: get_name() and set_name() */
+#define DEFINE_MSR_ACCESS(name, index)       \
+        static uint64_t get_##name(void) {   \
+                return rdmsr(index);         \
+        }                                    \
+        static void set_##name(uint64_t v) { \
+                wrmsr(index, v);             \
+        }
+
 static inline void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t r[4]) {
         __asm__ volatile("cpuid"
                          : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
