@@ -570,11 +570,15 @@ static int end_step(struct vtlvmm_vcpu *c, int exit) {
         if (exit == -EFAULT)
                 return 0; /* the engine's anyway */
         e.kind = VTL_EXIT_STEP;
-        e.len = exit < 0 || run->exit_reason != KVM_EXIT_DEBUG;
-        if (e.len == 0)
+        e.len = VTL_STEP_OTHERWISE;
+        if (exit == 0 && run->exit_reason == KVM_EXIT_DEBUG) {
+                e.len = VTL_STEP_DONE;
                 e.data = run->debug.arch.dr6;
+        } else if (exit == 0 &&
+                   (run->exit_reason == KVM_EXIT_MMIO || run->exit_reason == KVM_EXIT_IO))
+                e.len = VTL_STEP_UNDERWAY;
         r = serve_exit(c, &e);
-        return r == 1 ? e.len == 0 : r == 0 ? -EPROTO : r;
+        return r == 1 ? e.len == VTL_STEP_DONE : r == 0 ? -EPROTO : r;
 }
 
 static int run(struct vtlvmm_vcpu *c) {

@@ -59,11 +59,11 @@ enum vtl_exit_kind {
         VTL_EXIT_HALT, /* HLT of a plane without in-kernel APIC */
         VTL_EXIT_TPR,  /* CR8 lowered */
         VTL_EXIT_IRQ_WINDOW, /* the plane can take an interrupt now */
-        VTL_EXIT_PORT, /* VTL0's I/O to a port that VTL1 intercepts: port, len of an element, data:
+        VTL_EXIT_PORT,  /* VTL0's I/O to a port that VTL1 intercepts: port, len of an element, data:
                           elements, is_write */
-        VTL_EXIT_STEP, /* an entry with action.step is over. len 0: at an instruction boundary, data
-                          is DR6; 1: the exit that follows says what happened */
-        VTL_EXIT_KICK, /* somebody wants the engine to look; the vCPU is at an instruction boundary
+        VTL_EXIT_STEP,  /* an entry with action.step is over. len: enum vtl_step_end; data: DR6, at
+                          an instruction boundary */
+        VTL_EXIT_KICK,  /* somebody wants the engine to look; the vCPU is at an instruction boundary
                         */
         VTL_EXIT_STATE, /* of the whole partition, while no VP is in the guest; port: enum
                            vtl_state_request, data: the size of the blob to load. action.data is
@@ -121,6 +121,12 @@ enum vtl_step_how {
         VTL_STEP_NONE,
         VTL_STEP_ONE,  /* one instruction */
         VTL_STEP_FREE, /* until an exit: what the entry must not reach is closed */
+};
+
+enum vtl_step_end {
+        VTL_STEP_DONE,      /* at an instruction boundary */
+        VTL_STEP_OTHERWISE, /* the exit that follows says what happened */
+        VTL_STEP_UNDERWAY,  /* so it does, and the instruction ends after it has been answered */
 };
 
 /* Mailbox states, one word per direction of travel; see mailbox.h */

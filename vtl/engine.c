@@ -341,7 +341,7 @@ static int serve(struct vtl_vp *vp) {
                 learn_cr8(&vp->lapic, (uint8_t) ctl->vtl1_cr8); /* the hot path left VTL1 with it */
 
         r = vtl_strict_end(vp, &e);
-        if (r < 0 || (e.kind == VTL_EXIT_STEP && e.len != 0))
+        if (r < 0 || (e.kind == VTL_EXIT_STEP && e.len != VTL_STEP_DONE))
                 return r; /* the exit itself comes next */
         look_at_lazy_eoi(vp);
         detect_startup(vp, &e);

@@ -130,6 +130,7 @@ struct vtl_step {
         struct insn_step insn;
         bool trap_flag;      /* VTL0's own, before */
         bool trap_flag_next; /* what the instruction loads */
+        bool trap_due;       /* VTL0's own trap, when the instruction has ended */
         uint64_t opened[FAULT_TOUCHED_MAX], closed[VTL_STEP_CLOSED];
         size_t n_opened, n_closed;
 };

@@ -279,13 +279,31 @@ static int give_trap(struct vtl_vp *vp, uint64_t dr6) {
         return r < 0 ? r : vtl_op(p, inject, 0, &db);
 }
 
+/* The device has answered, and the instruction has ended, or it is to be done again: KVM ends it
+ * with the flags that it has begun with, and it knows nothing of VTL0's TF. */
+static int end_underway(struct vtl_vp *vp, const struct vtl_exit *e) {
+        struct vtl_step *s = &vp->step;
+
+        if (!s->trap_due)
+                return 0;
+        if (e->kind == VTL_EXIT_MMIO) { /* another part of it, in a page that is closed again */
+                vp->ctl->action.to_boundary = 1;
+                return 0;
+        }
+        s->trap_due = false;
+        if (e->kind == VTL_EXIT_KICK)
+                return give_trap(vp, 0);
+        give_trap_flag(vp);
+        return 0;
+}
+
 int vtl_strict_end(struct vtl_vp *vp, const struct vtl_exit *e) {
         struct vtl_step *s = &vp->step;
-        bool done = e->kind == VTL_EXIT_STEP && e->len == 0;
+        bool done = e->kind == VTL_EXIT_STEP && e->len == VTL_STEP_DONE;
         int r;
 
         if (!s->active)
-                return e->kind == VTL_EXIT_STEP ? -EINVAL : 0;
+                return e->kind == VTL_EXIT_STEP ? -EINVAL : end_underway(vp, e);
         s->active = false;
         r = change(vp, false);
         if (r == 0 && done && s->insn.kind == INSN_KIND_STORES_FLAGS && !s->trap_flag)
@@ -293,7 +311,10 @@ int vtl_strict_end(struct vtl_vp *vp, const struct vtl_exit *e) {
         vtl_release(vp);
         if (r == 0 && done)
                 r = give_trap(vp, e->data);
-        else if (s->trap_flag && s->insn.kind != INSN_KIND_INTERRUPT)
+        else if (s->trap_flag && e->kind == VTL_EXIT_STEP && e->len == VTL_STEP_UNDERWAY) {
+                s->trap_due = true;
+                vp->ctl->action.to_boundary = 1;
+        } else if (s->trap_flag && s->insn.kind != INSN_KIND_INTERRUPT)
                 give_trap_flag(vp); /* it is still to be done, or faulted */
         if (done) {
                 vp->equal_faults = 0;

@@ -227,6 +227,8 @@ static uint64_t test_busy_slot(uint64_t arg) {
         arm(0, SINT(QUEUE_SINT), now + 2 * MS);
         arm(1, SINT(QUEUE_SINT), now + 3 * MS);
         spin_ms(10);
+        for (unsigned i = 0; i < LONG_MS && !(m->flags & HV_MESSAGE_PENDING); i++)
+                spin_ms(1); /* a busy host */
         irq_on();
         interrupt_window();
         is(others[vtl], 0, "VTL%u: a polled SINT interrupts nobody", vtl);

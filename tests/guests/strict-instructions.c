@@ -321,6 +321,42 @@ static void test_arithmetic(void) {
 }
 
 /* VTL0 steps itself: traps are its own, behind the instruction, and its flag is seen. */
+/* KVM emulates the instruction, and ends it after the device has answered. */
+static void test_own_steps_device(void) {
+        extern uint8_t behind_to_device[], behind_from_device[], at_rep[];
+        uint32_t *text = (uint32_t *) TEXT;
+        uint64_t left = 0;
+        struct fault f;
+
+        plan_start(PLAN_OPEN);
+        text[0] = 0x1234;
+        f = fault_of(__asm__ volatile("pushfq; orq $0x100, (%%rsp); popfq; movsl\n"
+                                      ".globl behind_to_device\nbehind_to_device: nop; nop"
+                                      :
+                                      : "S"(&text[0]), "D"(MMIO_HOLE)
+                                      : "memory", "cc"));
+        is(f.vector, VECTOR_DB,
+           "MOVS from the page to a device under VTL0's own trap flag: a trap");
+        is(f.rip, (uint64_t) behind_to_device, "behind it");
+        f = fault_of(__asm__ volatile("pushfq; orq $0x100, (%%rsp); popfq; movsl\n"
+                                      ".globl behind_from_device\nbehind_from_device: nop; nop"
+                                      :
+                                      : "S"(MMIO_HOLE), "D"(&text[0])
+                                      : "memory", "cc"));
+        is(f.vector, VECTOR_DB, "MOVS from a device to the page: a trap");
+        /* KVM traps one late after a store that it emulates, in any page. */
+        ok(f.rip - (uint64_t) behind_from_device <= 1, "behind it, or behind the next one");
+        is(text[0], 0xffffffff, "it is done");
+        f = fault_of(__asm__ volatile("pushfq; orq $0x100, (%%rsp); popfq\n"
+                                      ".globl at_rep\nat_rep: rep movsl"
+                                      : "=c"(left)
+                                      : "0"(4), "S"(&text[0]), "D"(MMIO_HOLE)
+                                      : "memory", "cc"));
+        is(f.vector, VECTOR_DB, "REP MOVS from the page to a device: a trap");
+        is(f.rip, (uint64_t) at_rep, "after its first round");
+        check_quiet("own trap flag and a device");
+}
+
 static void test_own_steps(void) {
         extern uint8_t behind_store[], behind_pushf[];
         struct fault f;
@@ -348,6 +384,8 @@ static void test_own_steps(void) {
         is(f.rip, (uint64_t) behind_pushf, "behind PUSHF");
         is(peek64(STRICT_TOP - 8) & RFLAGS_TF, RFLAGS_TF, "VTL0's flag is in the image");
         check_quiet("own trap flag and PUSHF");
+
+        test_own_steps_device();
 
         /* An exception in its place: RFLAGS in the frame are VTL0's. */
         plan_start(PLAN_OPEN);

@@ -183,7 +183,10 @@ static void test_other_ends(void **state) {
         at_code(f, store_rax, sizeof(store_rax));
         assert_int_equal(fx_fault(f, 0), 0);
         assert_open(f);
-        assert_int_equal(fx_serve(f, 0, &(struct vtl_exit){ .kind = VTL_EXIT_STEP, .len = 1 }), 0);
+        assert_int_equal(
+                fx_serve(f, 0,
+                         &(struct vtl_exit){ .kind = VTL_EXIT_STEP, .len = VTL_STEP_OTHERWISE }),
+                0);
         assert_closed(f);
         assert_int_equal(f->p->header->strict_steps, 0);
 
@@ -201,10 +204,62 @@ static void test_other_ends(void **state) {
         fx_cpu(f, 0)->regs.rflags |= TF;
         assert_int_equal(fx_fault(f, 0), 0);
         fx_cpu(f, 0)->regs.rflags &= ~TF; /* what KVM shows */
-        assert_int_equal(fx_serve(f, 0, &(struct vtl_exit){ .kind = VTL_EXIT_STEP, .len = 1 }), 0);
+        assert_int_equal(
+                fx_serve(f, 0,
+                         &(struct vtl_exit){ .kind = VTL_EXIT_STEP, .len = VTL_STEP_OTHERWISE }),
+                0);
         assert_closed(f);
         assert_int_equal(fx_ctl(f, 0)->regs.rflags & TF, TF);
         assert_int_equal(f->model->vps[0].n_injections, 0);
+}
+
+/* VTL0 steps itself over an instruction that a device is part of: its trap comes when that has ended,
+ * and not before. */
+static void test_underway(void **state) {
+        static const struct vtl_exit underway = { .kind = VTL_EXIT_STEP, .len = VTL_STEP_UNDERWAY };
+        static const struct vtl_exit kick = { .kind = VTL_EXIT_KICK };
+        static const struct vtl_exit mmio = {
+                .kind = VTL_EXIT_MMIO, .gpa = PAGE + 8, .len = 4, .is_write = 1, .data = 0x77
+        };
+        struct fx *f = *state;
+
+        protect(f, PAGE, RW);
+        at_code(f, store_rax, sizeof(store_rax));
+        /* Without a trap flag of its own nothing is due. */
+        assert_int_equal(fx_fault(f, 0), 0);
+        assert_int_equal(fx_serve(f, 0, &underway), 0);
+        assert_closed(f);
+        assert_int_equal(f->action.to_boundary, 0);
+        assert_int_equal(fx_serve(f, 0, &kick), 0);
+        assert_int_equal(f->model->vps[0].n_injections, 0);
+
+        for (unsigned pieces = 0; pieces < 3; pieces++) {
+                fx_cpu(f, 0)->regs.rflags |= TF;
+                assert_int_equal(fx_fault(f, 0), 0);
+                fx_cpu(f, 0)->regs.rflags &= ~TF; /* what KVM shows */
+                assert_int_equal(fx_serve(f, 0, &underway), 0);
+                assert_closed(f);
+                assert_int_equal(f->action.to_boundary, 1);
+                for (unsigned i = 0; i < pieces; i++) {
+                        assert_int_equal(fx_serve(f, 0, &mmio), 0);
+                        assert_int_equal(f->action.to_boundary, 1);
+                }
+                assert_int_equal(fx_ctl(f, 0)->regs.rflags & TF, 0);
+                assert_int_equal(f->model->vps[0].n_injections, 0);
+                assert_int_equal(fx_serve(f, 0, &kick), 0);
+                assert_int_equal(fx_ctl(f, 0)->regs.rflags & TF, TF);
+                assert_int_equal(f->model->vps[0].n_injections, 1);
+                fx_cpu(f, 0)->events.exception.injected = 0; /* it has been delivered */
+        }
+        /* It is to be done again. */
+        fx_cpu(f, 0)->regs.rflags |= TF;
+        assert_int_equal(fx_fault(f, 0), 0);
+        fx_cpu(f, 0)->regs.rflags &= ~TF;
+        assert_int_equal(fx_serve(f, 0, &underway), 0);
+        assert_int_equal(fx_fault(f, 0), 0);
+        assert_open(f);
+        assert_int_equal(f->model->vps[0].n_injections, 0);
+        assert_true(fx_vp(f, 0)->step.trap_flag);
 }
 
 static void test_no_progress(void **state) {
@@ -422,13 +477,11 @@ static void test_refused(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                TEST(test_idt_that_wraps), TEST(test_room),
-                TEST(test_undo),           TEST(test_step),
-                TEST(test_other_ends),     TEST(test_no_progress),
-                TEST(test_fetch),          TEST(test_forbidden),
-                TEST(test_cannot),         TEST(test_idt_in_the_way),
-                TEST(test_flags),          TEST(test_flags_loaded),
-                TEST(test_delivery),       TEST(test_handler_in_the_way),
+                TEST(test_idt_that_wraps), TEST(test_room),           TEST(test_undo),
+                TEST(test_step),           TEST(test_other_ends),     TEST(test_underway),
+                TEST(test_no_progress),    TEST(test_fetch),          TEST(test_forbidden),
+                TEST(test_cannot),         TEST(test_idt_in_the_way), TEST(test_flags),
+                TEST(test_flags_loaded),   TEST(test_delivery),       TEST(test_handler_in_the_way),
                 TEST(test_user_only),      TEST(test_refused),
         };
 
