@@ -213,8 +213,8 @@ static void test_other_ends(void **state) {
         assert_int_equal(f->model->vps[0].n_injections, 0);
 }
 
-/* VTL0 steps itself over an instruction that a device is part of: its trap comes when that has ended,
- * and not before. */
+/* VTL0 steps itself over an instruction that a device is part of: its trap comes when that has
+ * ended, and not before. */
 static void test_underway(void **state) {
         static const struct vtl_exit underway = { .kind = VTL_EXIT_STEP, .len = VTL_STEP_UNDERWAY };
         static const struct vtl_exit kick = { .kind = VTL_EXIT_KICK };
