@@ -115,6 +115,9 @@ not_more()
 
 plan 16
 
+# What the kernel gathers into huge pages by and by is more memory, and nobody's leak.
+echo never >/sys/kernel/mm/transparent_hugepage/enabled 2>/dev/null
+
 start_bus "$scratch" "$folder/org.vtld1.conf" || diag "$(cat "$scratch/dbus.log")"
 printf '[match all]\nname = *\nallow-vtl1 = yes\n' >"$scratch/policy.conf"
 check "vtld starts" start_vtld "$scratch" "$folder/vtld"
