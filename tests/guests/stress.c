@@ -25,10 +25,30 @@
 
 /* ---- What is known of each VP ---- */
 
+/* Long enough for anything that comes at all. The clock of an emulated host has been seen to jump by
+ * seconds and more: it has to be so twice. */
+struct patience {
+        uint64_t since;
+        bool warned;
+};
+
+static void be_patient(struct patience *p) {
+        *p = (struct patience){ .since = rdtsc() };
+}
+
+static bool in_time(struct patience *p) {
+        if ((int64_t) (rdtsc() - p->since) < (int64_t) (LOST_MS * tsc_per_ms()))
+                return true;
+        if (p->warned)
+                return false;
+        *p = (struct patience){ .since = rdtsc(), .warned = true };
+        return true;
+}
+
 struct side { /* a level of a VP */
         uint64_t random;
-        unsigned sent[2][VPS];             /* by level and VP of the receiver */
-        uint64_t sent_at[2][VPS];          /* TSC */
+        unsigned sent[2][VPS]; /* by level and VP of the receiver */
+        struct patience sent_at[2][VPS];
         volatile unsigned got[SENDERS];    /* of each sender */
         volatile unsigned stimers, timers; /* ticks */
 };
@@ -165,9 +185,9 @@ static bool may_send(unsigned vtl, unsigned vp) {
 
         if (vps[vp].side[vtl].got[sender] == s->sent[vtl][vp])
                 return true;
-        if ((int64_t) (rdtsc() - s->sent_at[vtl][vp]) > (int64_t) (LOST_MS * tsc_per_ms())) {
+        if (!in_time(&s->sent_at[vtl][vp])) {
                 mine()->lost++;
-                s->sent_at[vtl][vp] = rdtsc();
+                be_patient(&s->sent_at[vtl][vp]);
                 print("# VP %u VTL%u: no interrupt from VP %u VTL%u\n", vp, vtl, this_cpu()->index,
                       this_cpu()->vtl);
         }
@@ -182,7 +202,7 @@ static void send(void) {
         if (!may_send(vtl, vp))
                 return;
         s->sent[vtl][vp]++;
-        s->sent_at[vtl][vp] = rdtsc();
+        be_patient(&s->sent_at[vtl][vp]);
         if (vtl == from && below(4) > 0)
                 apic_send(vp, APIC_ICR_FIXED | vector);
         else
@@ -392,10 +412,6 @@ static void something(void) {
         }
 }
 
-static bool in_time(uint64_t start) {
-        return (int64_t) (rdtsc() - start) < (int64_t) (LOST_MS * tsc_per_ms());
-}
-
 /* Everything that this VP has sent has come. */
 static bool drained(void) {
         unsigned me = this_cpu()->index;
@@ -418,8 +434,9 @@ static uint64_t last_timer(uint64_t arg) {
 static unsigned dead_timers(void) {
         struct vp *v = mine();
         unsigned before[2][2], dead = 0;
-        uint64_t start = rdtsc();
+        struct patience p;
 
+        be_patient(&p);
         for (unsigned vtl = 0; vtl < 2; vtl++) {
                 before[vtl][0] = v->side[vtl].stimers;
                 before[vtl][1] = v->side[vtl].timers;
@@ -427,9 +444,9 @@ static unsigned dead_timers(void) {
         last_timer(0);
         vtl1_run(last_timer, 0);
         for (unsigned vtl = 0; vtl < 2; vtl++) {
-                while (v->side[vtl].stimers == before[vtl][0] && in_time(start))
+                while (v->side[vtl].stimers == before[vtl][0] && in_time(&p))
                         cpu_relax();
-                while (v->side[vtl].timers == before[vtl][1] && in_time(start))
+                while (v->side[vtl].timers == before[vtl][1] && in_time(&p))
                         cpu_relax();
                 dead += v->side[vtl].stimers == before[vtl][0];
                 dead += v->side[vtl].timers == before[vtl][1];
@@ -440,9 +457,9 @@ static unsigned dead_timers(void) {
 static volatile unsigned begun, over;
 
 static uint64_t run(uint64_t seed) {
-        unsigned me = this_cpu()->index;
+        unsigned me = this_cpu()->index, dead;
         struct vp *v = mine();
-        uint64_t start;
+        struct patience p;
 
         wrmsr(MSR_LSTAR, 0x1110000 + ((uint64_t) me << 12));
         v->side[0].random = mix(seed, 2 * me) | 1;
@@ -462,10 +479,17 @@ static uint64_t run(uint64_t seed) {
                 stop = stop || (me == 0 && (int64_t) (rdtsc() - stop_at) > 0);
         }
         /* All take interrupts until nobody waits for one. */
-        for (start = rdtsc(); !drained() && in_time(start);)
+        be_patient(&p);
+        while (!drained() && in_time(&p))
                 cpu_relax();
-        v->lost += !drained();
-        v->lost += dead_timers();
+        if (!drained()) {
+                v->lost++;
+                print("# VP %u: its interrupts do not come\n", me);
+        }
+        dead = dead_timers();
+        v->lost += dead;
+        if (dead > 0)
+                print("# VP %u: %u timers do not tick\n", me, dead);
         __atomic_add_fetch(&over, 1, __ATOMIC_SEQ_CST);
         while (over < n_vps)
                 cpu_relax();
