@@ -99,11 +99,13 @@ vtld_answers()
         bus get-property org.vtld1 /org/vtld1 org.vtld1.Manager Version >/dev/null 2>&1
 }
 
-# start_vtld SCRATCH PROGRAM: with SCRATCH/policy.conf, listens at SCRATCH/attach.sock
+# start_vtld SCRATCH PROGRAM [OPTION]...: with SCRATCH/policy.conf, listens at SCRATCH/attach.sock
 start_vtld()
 {
-        "$2" --config=/dev/null --socket-path="$1/attach.sock" --bus="$address" --libvirt-uri= --policy="$1/policy.conf" \
-                >"$1/vtld.log" 2>&1 &
+        place=$1 program=$2
+        shift 2
+        "$program" --config=/dev/null --socket-path="$place/attach.sock" --bus="$address" --libvirt-uri= \
+                --policy="$place/policy.conf" "$@" >"$place/vtld.log" 2>&1 &
         vtld=$!
         wait_until 20 $vtld vtld_answers
 }

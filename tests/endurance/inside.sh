@@ -120,7 +120,9 @@ echo never >/sys/kernel/mm/transparent_hugepage/enabled 2>/dev/null
 
 start_bus "$scratch" "$folder/org.vtld1.conf" || diag "$(cat "$scratch/dbus.log")"
 printf '[match all]\nname = *\nallow-vtl1 = yes\n' >"$scratch/policy.conf"
-check "vtld starts" start_vtld "$scratch" "$folder/vtld"
+# A look for VINA takes longer here than it is to take until the next one by default, and VTL1 of a VP
+# that wants VINA would do little else.
+check "vtld starts" start_vtld "$scratch" "$folder/vtld" --vina-poll-us=4000
 
 # ---- One after the other ----
 

@@ -25,7 +25,7 @@
 
 /* ---- What is known of each VP ---- */
 
-/* Long enough for anything that comes at all. The clock of an emulated host has been seen to jump by
+/* Long enough for anything that comes at all. An emulated host's clock has been seen to jump by
  * seconds and more: it has to be so twice. */
 struct patience {
         uint64_t since;
