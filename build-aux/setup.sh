@@ -273,26 +273,28 @@ qemu_is_cached()
         [ -x "$cache/qemu/current/qemu-system-x86_64" ]
 }
 
-# Where this machine gets Debian from
+# Where this machine gets Debian 12 from; nothing when apt does not know
 debian_mirror()
 {
         # The format is apt's.
         # shellcheck disable=SC2016
-        mirror=$(apt-get indextargets --format '$(REPO_URI)|$(CODENAME)|$(COMPONENT)' \
-                'Created-By: Packages' 2>/dev/null | sed -n 's/|bookworm|main$//p' | head -n 1)
-        echo "${mirror:-http://deb.debian.org/debian}"
+        apt-get indextargets --format '$(REPO_URI)|$(CODENAME)|$(COMPONENT)' \
+                'Created-By: Packages' 2>/dev/null | sed -n 's/|bookworm|main$//p' | head -n 1
 }
 
-# Options of apt for backports alone, with the lists in $scratch
-set_backports()
+# Lists of what backports have, in $scratch, and the options of apt for them alone
+update_backports()
 {
+        mirror=$(debian_mirror)
+        [ -n "$mirror" ] || return 1
         mkdir -p "$scratch/lists/partial" "$scratch/cache/archives/partial"
-        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(debian_mirror)" \
+        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror" \
                 "bookworm-backports main" >"$scratch/sources.list"
         backports="-o Dir::Etc::SourceList=$scratch/sources.list -o Dir::Etc::SourceParts=/dev/null
                 -o Dir::State::Lists=$scratch/lists -o Dir::Cache=$scratch/cache
                 -o APT::Default-Release=bookworm-backports -o APT::Sandbox::User=$(id -un)
                 -o Acquire::Retries=1 -o Acquire::http::Timeout=20"
+        backports_get update
 }
 
 # The options are words on purpose.
@@ -333,8 +335,7 @@ need_qemu()
         qemu_is_cached && return 0
 
         make_scratch qemu
-        set_backports
-        if backports_get update &&
+        if update_backports &&
                 backports_get download qemu-system-x86 qemu-system-data seabios &&
                 unpack_qemu "$scratch"; then
                 keep_qemu "$scratch"
@@ -351,9 +352,8 @@ need_newer_kernel()
         kernel_is_cached backports && return 0
 
         make_scratch linux
-        set_backports
         # shellcheck disable=SC2086
-        if backports_get update && package=$(kernel_package $backports) && [ -n "$package" ] &&
+        if update_backports && package=$(kernel_package $backports) && [ -n "$package" ] &&
                 backports_get download "$package"; then
                 keep_kernel "$scratch" backports
         else
