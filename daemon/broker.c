@@ -5,7 +5,6 @@
 #include <sys/socket.h>
 #include <sysexits.h>
 #include <systemd/sd-daemon.h>
-#include <time.h>
 
 #include "daemon/broker.h"
 #include "daemon/bus.h"
@@ -23,13 +22,10 @@
 /* ---- Signals ---- */
 
 int broker_reload(struct broker *b, char ret_why[POLICY_ERROR_SIZE]) {
-        struct timespec now;
         int r;
 
-        (void) clock_gettime(CLOCK_MONOTONIC, &now);
         (void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
-                          (unsigned long long) now.tv_sec * 1000000 +
-                                  (unsigned long long) now.tv_nsec / 1000);
+                          (unsigned long long) monotonic_ns() / 1000);
         r = broker_read_policy(b);
         (void) snprintf(ret_why, POLICY_ERROR_SIZE, "%s", b->policy_error);
         (void) sd_notify(0, "READY=1");

@@ -82,7 +82,7 @@ static int fill(sd_bus_message *reply, struct reading *g, bool begin) {
 }
 
 static int renew(struct partition *p) {
-        uint64_t now = vtl_trace_now();
+        uint64_t now = monotonic_ns();
         int r;
 
         if (!p->worker || (p->trace_renewed != 0 && now - p->trace_renewed < RENEW_NS))

@@ -6,7 +6,6 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "daemon/libvirt-handle.h"
 #include "util/environment.h"
@@ -177,13 +176,6 @@ static void start_later(struct libvirt_handle *h) {
         h->backoff_usec = MIN(2 * h->backoff_usec, (uint64_t) BACKOFF_MAX_USEC);
 }
 
-static uint64_t monotonic_usec(void) {
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
-}
-
 static void lost(struct libvirt_handle *h, const char *reason) {
         domains_lost(&h->domains, reason);
         on_state(h);
@@ -202,7 +194,7 @@ static void start(struct libvirt_handle *h) {
                 lost(h, reason);
                 return;
         }
-        h->started_usec = monotonic_usec();
+        h->started_usec = monotonic_ns() / 1000;
         log_debug("asking libvirt (%s) by process %d", h->uri, (int) h->pid);
 }
 
@@ -260,7 +252,7 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata) {
         hang_up(h);
         h->child = sd_event_source_disable_unref(h->child);
         h->pid = 0;
-        if (monotonic_usec() - h->started_usec >= LIVED_USEC)
+        if (monotonic_ns() / 1000 - h->started_usec >= LIVED_USEC)
                 h->backoff_usec = BACKOFF_MIN_USEC;
         lost(h, reason);
         return 0;

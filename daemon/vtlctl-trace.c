@@ -140,7 +140,7 @@ static void write_out(struct trace *t) {
 
         qsort(t->records, t->n, sizeof(t->records[0]), compare);
         /* What is missing was before what is there. */
-        time = t->n > 0 ? t->records[0].event.time : vtl_trace_now();
+        time = t->n > 0 ? t->records[0].event.time : monotonic_ns();
         for (unsigned vp = 0; vp < w->vps; vp++)
                 if (t->lost[vp] > 0) {
                         trace_lost(w, vp, t->lost[vp], time);
@@ -163,7 +163,7 @@ static bool wait_a_little(const struct trace *t, const sigset_t *signals) {
         const struct timespec ts = { .tv_nsec = t->n >= BUSY_RECORDS ? 0 : POLL_NS };
 
         return sigtimedwait(signals, NULL, &ts) > 0 ||
-               (t->until != 0 && vtl_trace_now() >= t->until);
+               (t->until != 0 && monotonic_ns() >= t->until);
 }
 
 static int follow(struct trace *t) {
@@ -193,7 +193,7 @@ static int64_t realtime_offset(void) {
 
         (void) clock_gettime(CLOCK_REALTIME, &real);
         return (int64_t) ((uint64_t) real.tv_sec * 1000000000 + (uint64_t) real.tv_nsec -
-                          vtl_trace_now());
+                          monotonic_ns());
 }
 
 static int run(struct trace *t) {
@@ -254,7 +254,7 @@ static int parse_options(struct trace *t) {
                 if (!is_digit(*o[VTLCTL_OPTION_SECONDS]) || *end || !isfinite(seconds) ||
                     seconds > SECONDS_MAX)
                         return vtlctl_bad_usage("--seconds is a number up to 86400");
-                t->until = vtl_trace_now() + (uint64_t) (seconds * 1e9);
+                t->until = monotonic_ns() + (uint64_t) (seconds * 1e9);
         }
         return -1;
 }

@@ -50,7 +50,7 @@ void worker_map_ask(struct worker_map_task *t, const struct worker_notice *quest
         t->asked = true;
         t->complete = false;
         t->pieces = 0;
-        t->deadline = vtl_trace_now() + WORKER_ANSWER_NS;
+        t->deadline = monotonic_ns() + WORKER_ANSWER_NS;
         t->answer.type = WORKER_MAP;
         t->answer.n = 0;
         t->answer.error = 0;
@@ -71,7 +71,7 @@ int worker_map_work(struct worker_map_task *t) {
 
         if (!t->asked)
                 return -1;
-        late = vtl_trace_now() >= t->deadline;
+        late = monotonic_ns() >= t->deadline;
         if (!t->complete && late) {
                 t->answer.error = -EBUSY;
                 t->answer.n = 0;

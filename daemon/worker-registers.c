@@ -24,13 +24,13 @@ void worker_registers_ask(struct worker_registers_task *t, const struct worker_n
         }
         t->asked = true;
         t->complete = false;
-        t->deadline = vtl_trace_now() + WORKER_ANSWER_NS;
+        t->deadline = monotonic_ns() + WORKER_ANSWER_NS;
         t->inspection = (struct vtl_inspection){ .vp = question->vp, .vtl = question->what };
         t->answer = (struct worker_registers){ .type = WORKER_REGISTERS, .token = question->data };
 }
 
 static void look(struct worker_registers_task *t) {
-        bool late = vtl_trace_now() >= t->deadline;
+        bool late = monotonic_ns() >= t->deadline;
         int r;
 
         if (!lock(t))
@@ -60,7 +60,7 @@ int worker_registers_work(struct worker_registers_task *t) {
                 return RETRY_MS;
         if (seqpacket_send(t->broker_fd, &t->answer, sizeof(t->answer), NULL, 0, MSG_DONTWAIT) ==
                     -EAGAIN &&
-            vtl_trace_now() < t->deadline)
+            monotonic_ns() < t->deadline)
                 return RETRY_MS;
         t->asked = false;
         return -1;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "log.h"
+#include "util/util.h"
 
 static int max_level = LOG_INFO;
 static log_sink sink;
@@ -114,11 +114,8 @@ const char *log_escape(char *buf, size_t n, const char *s) {
 }
 
 bool log_ratelimit(struct log_ratelimit *r, unsigned interval_ms, unsigned burst) {
-        struct timespec ts;
-        unsigned long long now;
+        unsigned long long now = monotonic_ns() / 1000000;
 
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        now = (unsigned long long) ts.tv_sec * 1000 + (unsigned long long) ts.tv_nsec / 1000000;
         if (r->begin_ms == 0 || now - r->begin_ms >= interval_ms) {
                 r->begin_ms = now ? now : 1;
                 r->count = 0;

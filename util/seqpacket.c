@@ -4,7 +4,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 
 #include "util/seqpacket.h"
 #include "util/util.h"
@@ -183,10 +182,7 @@ ssize_t seqpacket_recv(int fd, void *buf, size_t len, int *fds, size_t *n_fds, i
 }
 
 static long long now_ms(void) {
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (long long) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+        return (long long) (monotonic_ns() / 1000000);
 }
 
 int seqpacket_wait(int fd, int timeout_ms) {

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
@@ -46,6 +47,14 @@
                 (fd) = -1;           \
                 take_fd_;            \
         })
+
+/** monotonic_ns() - CLOCK_MONOTONIC in nanoseconds, which wraps in centuries only */
+static inline uint64_t monotonic_ns(void) {
+        struct timespec ts;
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t) ts.tv_sec * 1000000000 + (uint64_t) ts.tv_nsec;
+}
 
 /**
  * safe_close() - close a file descriptor, keeping errno

@@ -20,13 +20,6 @@ struct vtl_clock {
         atomic_bool rung[VTL_MAX_VPS];
 };
 
-static uint64_t monotonic_ns(void) {
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * 1000000000 + (uint64_t) ts.tv_nsec;
-}
-
 static uint64_t earliest(const struct vtl_clock *c) {
         uint64_t due = VTL_CLOCK_NEVER;
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <time.h>
 
 #include "util/util.h"
 #include "vtl/hvdef.h"
@@ -7,13 +6,6 @@
 #include "vtl/trace.h"
 
 _Static_assert((VTL_TRACE_RECORDS & (VTL_TRACE_RECORDS - 1)) == 0, "positions wrap around");
-
-uint64_t vtl_trace_now(void) {
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * 1000000000 + (uint64_t) ts.tv_nsec;
-}
 
 /* ---- Writing ---- */
 
@@ -35,7 +27,7 @@ void vtl_trace_write(struct vtl_trace_ring *ring, struct vtl_trace_event e) {
 
         atomic_store_explicit(&r->word[0], 0, memory_order_relaxed);
         atomic_thread_fence(memory_order_release);
-        atomic_store_explicit(&r->word[1], vtl_trace_now(), memory_order_relaxed);
+        atomic_store_explicit(&r->word[1], monotonic_ns(), memory_order_relaxed);
         atomic_store_explicit(&r->word[2], e.data, memory_order_relaxed);
         atomic_store_explicit(&r->word[3], e.extra, memory_order_relaxed);
         atomic_store_explicit(&r->word[0], first_word(position, &e), memory_order_release);
@@ -152,7 +144,7 @@ static bool copy_record(const struct vtl_trace_record *r, uint64_t position,
 
 /* After all were copied: what was written meanwhile is not of the future. */
 static void reject_impossible(struct vtl_trace_event *events, struct vtl_trace_result *r) {
-        uint64_t now = vtl_trace_now(), last = 0;
+        uint64_t now = monotonic_ns(), last = 0;
         size_t n = 0;
 
         for (size_t i = 0; i < r->n; i++) {

@@ -71,10 +71,7 @@ struct vtl_trace_ring {
         struct vtl_trace_record records[VTL_TRACE_RECORDS] __attribute__((aligned(64)));
 };
 
-/* The time of an event; CLOCK_MONOTONIC is the same in the VMM, the worker and the broker. */
-uint64_t vtl_trace_now(void);
-
-/* Takes the time itself. */
+/* Takes the time itself, as monotonic_ns(): the same in the VMM, the worker and the broker. */
 void vtl_trace_write(struct vtl_trace_ring *ring, struct vtl_trace_event e);
 
 /*
