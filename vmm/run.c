@@ -13,12 +13,16 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "util/util.h"
 #include "vmm/internal.h"
 #include "vtl/hvpage.h"
 #include "vtl/probes.h"
 #include "vtl/switch.h"
 
 #define HALT_POLL_MS 10
+/* VTL1 runs for so many times as long as a look has kept it out, but for no longer than that. */
+#define VINA_LOOK_SHARE 2u
+#define VINA_LOOK_NS_MAX UINT64_C(20000000)
 #define VINA_HALT_POLL_NS 1000000L /* as vtlvmm.vina_poll_us, while VTL1 has halted */
 #define IO_DATA_MAX 4096u
 #define GATE_POLL_NS 10000000
@@ -95,16 +99,22 @@ static int set_up_thread(struct vtlvmm_vcpu *c) {
 /*
  * While VTL1 runs with VINA enabled the engine looks from time to time whether VTL0 could take an
  * interrupt. Armed before VTL1 is entered and left to expire: one expiry in VTL0 is cheaper than
- * disarming at every return.
+ * disarming at every return. Where a look takes long, as on a host that has no CPU to spare, VTL1
+ * must not be left with nothing else.
  */
 static int arm_tick(struct vtlvmm_vcpu *c) {
-        uint32_t us = c->vtlvmm->vina_poll_us;
+        uint64_t ns = c->vtlvmm->vina_poll_us * UINT64_C(1000);
         struct itimerspec period;
 
         if (c->ticking)
                 return 0;
-        period = (struct itimerspec){ .it_value = { .tv_sec = us / 1000000,
-                                                    .tv_nsec = us % 1000000 * 1000L } };
+        if (c->look_began) {
+                ns = MAX(ns,
+                         MIN((monotonic_ns() - c->look_began) * VINA_LOOK_SHARE, VINA_LOOK_NS_MAX));
+                c->look_began = 0;
+        }
+        period = (struct itimerspec){ .it_value = { .tv_sec = (time_t) (ns / 1000000000u),
+                                                    .tv_nsec = (long) (ns % 1000000000u) } };
         if (timer_settime(c->tick, 0, &period, NULL) < 0)
                 return -errno;
         c->ticking = true;
@@ -543,8 +553,10 @@ static int serve_interruption(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
         drain_kicks(c);
         kicked = atomic_exchange(&c->vp->ctl->kicked, 0);
         c->to_boundary = false;
-        if (ticked && c->vp->active == 1 && (c->vp->ctl->vina & HV_VINA_ENABLED))
+        if (ticked && c->vp->active == 1 && (c->vp->ctl->vina & HV_VINA_ENABLED)) {
                 kicked = true;
+                c->look_began = monotonic_ns();
+        }
         if (!boundary && !kicked)
                 return -EINTR;
         e->kind = VTL_EXIT_KICK;

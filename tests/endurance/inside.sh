@@ -120,9 +120,9 @@ echo never >/sys/kernel/mm/transparent_hugepage/enabled 2>/dev/null
 
 start_bus "$scratch" "$folder/org.vtld1.conf" || diag "$(cat "$scratch/dbus.log")"
 printf '[match all]\nname = *\nallow-vtl1 = yes\n' >"$scratch/policy.conf"
-# A look for VINA takes longer here than it is to take until the next one by default, and VTL1 of a VP
-# that wants VINA would do little else.
-check "vtld starts" start_vtld "$scratch" "$folder/vtld" --vina-poll-us=4000
+# A look for VINA takes much longer here than it is until the next one then: VTL1 of a VP that wants VINA
+# must have some time of its own all the same.
+check "vtld starts" start_vtld "$scratch" "$folder/vtld" --vina-poll-us=20
 
 # ---- One after the other ----
 

@@ -128,9 +128,7 @@ plan 39
 
 start_bus "$scratch" "$folder/org.vtld1.conf" || diag "$(cat "$scratch/dbus.log")"
 printf '[match secret]\nname = secret\nallow-vtl1 = yes\nallow-register-read = yes\n[match all]\nname = *\nallow-vtl1 = yes\n' >"$scratch/policy.conf"
-# A look for VINA takes longer here than it is to take until the next one by default, and VTL1 of a VP
-# that wants VINA would do little else.
-check "vtld starts" start_vtld "$scratch" "$folder/vtld" --vina-poll-us=4000
+check "vtld starts" start_vtld "$scratch" "$folder/vtld"
 
 # ---- Protections ----
 
