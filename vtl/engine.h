@@ -63,7 +63,7 @@ int vtl_register_get(struct vtl_vp *caller, struct vtl_vp *target, unsigned vtl,
                      union hv_register_value *ret);
 /* On the VP's own thread, for who is above all levels: vtl/inspect.c. */
 int vtl_register_look(struct vtl_vp *vp, unsigned vtl, uint32_t name, union hv_register_value *ret);
-/* VTL0's view as the map of rights has it, overlays excepted. */
+/* VTL0's view as the map of rights and strict mode have it, overlays excepted. */
 int vtl_protect_apply(struct vtl_partition *p);
 int vtl_register_set(struct vtl_vp *caller, struct vtl_vp *target, unsigned vtl, uint32_t name,
                      const union hv_register_value *value);

@@ -40,7 +40,7 @@ static bool synic_is_sound(const struct vtl_synic *s) {
         return true;
 }
 
-static int check_vp(const struct loading *l, unsigned i) {
+static int check_vp(const struct state_loading *l, unsigned i) {
         const struct vtl_vp *vp = &l->vps[i].vp;
         const struct vtl_partition *n = l->partition;
         bool enabled = vp->enabled_vtls & 2u;
@@ -70,7 +70,7 @@ static int check_vp(const struct loading *l, unsigned i) {
 }
 
 /* Protections follow from the configuration as in register_set_partition_config(). */
-static int check_protections(struct loading *l) {
+static int check_protections(struct state_loading *l) {
         uint64_t config = l->partition->partition_config;
         unsigned mask = (unsigned) (config >> HV_VSM_DEFAULT_MASK_SHIFT & HV_MAP_GPA_ALL);
 
@@ -86,7 +86,7 @@ static int check_protections(struct loading *l) {
 }
 
 static int check_covered(void *userdata, uint64_t gpn, uint64_t count, unsigned mask) {
-        const struct loading *l = userdata;
+        const struct state_loading *l = userdata;
 
         for (uint64_t i = 0; i < count; i++)
                 if (mask != 0 || !vtl_strict_wants(protect_get(l->protect, gpn + i)))
@@ -96,7 +96,7 @@ static int check_covered(void *userdata, uint64_t gpn, uint64_t count, unsigned 
 
 /* There may be more room here than where it was saved. */
 static int cover_run(void *userdata, uint64_t gpn, uint64_t count, unsigned mask) {
-        struct loading *l = userdata;
+        struct state_loading *l = userdata;
         int r = 0;
 
         if (!vtl_strict_wants(mask))
@@ -113,7 +113,7 @@ static int cover_run(void *userdata, uint64_t gpn, uint64_t count, unsigned mask
         return r;
 }
 
-static int check_strict(struct loading *l) {
+static int check_strict(struct state_loading *l) {
         int r;
 
         if (!l->strict)
@@ -124,7 +124,7 @@ static int check_strict(struct loading *l) {
         return r < 0 ? r : protect_explicit_runs(l->protect, cover_run, l);
 }
 
-static int check_policy(const struct loading *l) {
+static int check_policy(const struct state_loading *l) {
         const struct vtl_partition *n = l->partition;
         const struct vtl_config *c = &l->p->config;
 
@@ -140,7 +140,7 @@ static int check_policy(const struct loading *l) {
         return 0;
 }
 
-static int check_partition(const struct loading *l) {
+static int check_partition(const struct state_loading *l) {
         const struct vtl_partition *n = l->partition;
 
         if (!(n->enabled_vtls & 1u) || (!(n->enabled_vtls & 2u) && n->mbec) ||
@@ -155,7 +155,7 @@ static int check_partition(const struct loading *l) {
 
 /* ---- Overlay pages, which the MSRs name ---- */
 
-bool state_mapped_page(const struct loading *l, unsigned i, struct mapped *ret) {
+bool state_mapped_page(const struct state_loading *l, unsigned i, struct state_mapped *ret) {
         uint32_t of_partition = VTL_OVERLAYS_PARTITION, n = vtl_overlay_pages(l->p->n_vps);
         const struct vtl_vp_vtl *v;
 
@@ -182,8 +182,8 @@ bool state_mapped_page(const struct loading *l, unsigned i, struct mapped *ret) 
         return true;
 }
 
-static int check_overlays(const struct loading *l) {
-        struct mapped a, b;
+static int check_overlays(const struct state_loading *l) {
+        struct state_mapped a, b;
 
         for (unsigned i = 0; state_mapped_page(l, i, &a); i++) {
                 uint64_t gpn = HV_MSR_PAGE_GPN(a.msr);
@@ -204,7 +204,7 @@ static int check_overlays(const struct loading *l) {
         return 0;
 }
 
-int state_check(struct loading *l) {
+int state_check(struct state_loading *l) {
         int r = check_partition(l);
 
         for (unsigned i = 0; i < l->p->n_vps && r == 0; i++)

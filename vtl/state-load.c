@@ -19,7 +19,7 @@
 #define STORE_LEN_MAX 8u
 #define RUN_GPN_MASK ((1ull << 52) - 1)
 
-static void loading_free(struct loading *l) {
+static void loading_free(struct state_loading *l) {
         free(l->partition);
         free(l->vps);
         protect_map_free(l->protect);
@@ -53,7 +53,7 @@ static bool is_optional(enum state_kind kind) {
                kind == STATE_MSRS || kind == STATE_PORTS || kind == STATE_STRICT;
 }
 
-static int loading_init(struct loading *l, struct vtl_partition *p) {
+static int loading_init(struct state_loading *l, struct vtl_partition *p) {
         _cleanup_free_ struct protect_region *regions = calloc(p->n_regions, sizeof(*regions));
         int r;
 
@@ -81,7 +81,7 @@ static int loading_init(struct loading *l, struct vtl_partition *p) {
 
 /* ---- Sections ---- */
 
-static int load_shape(struct loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
+static int load_shape(struct state_loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
         const struct vtl_partition *p = l->p;
         size_t fixed = state_size(STATE_SHAPE), ids = p->n_vps * sizeof(*p->apic_ids);
         struct state_shape here, there;
@@ -113,31 +113,33 @@ static int load_shape(struct loading *l, uint32_t index, const uint8_t *data, ui
         return 0;
 }
 
-static int load_partition(struct loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
+static int load_partition(struct state_loading *l, uint32_t index, const uint8_t *data,
+                          uint64_t size) {
         return state_unpack(STATE_PARTITION, l->partition, data);
 }
 
-static int load_extra(struct loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
+static int load_extra(struct state_loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
         return state_unpack(STATE_EXTRA, &l->extra, data);
 }
 
-static int load_vp(struct loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
+static int load_vp(struct state_loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
         return state_unpack(STATE_VP, &l->vps[index], data);
 }
 
-static int load_apic(struct loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
+static int load_apic(struct state_loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
         return state_unpack(STATE_APIC, &l->vps[index].vp.lapic, data);
 }
 
-static struct vtl_vp_vtl *vtl_of(struct loading *l, uint32_t index) {
+static struct vtl_vp_vtl *vtl_of(struct state_loading *l, uint32_t index) {
         return &l->vps[index / VTL_MAX_VTLS].vp.vtl[index % VTL_MAX_VTLS];
 }
 
-static int load_vtl(struct loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
+static int load_vtl(struct state_loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
         return state_unpack(STATE_VTL, vtl_of(l, index), data);
 }
 
-static int load_messages(struct loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
+static int load_messages(struct state_loading *l, uint32_t index, const uint8_t *data,
+                         uint64_t size) {
         struct vtl_synic *s = &vtl_of(l, index)->synic;
         uint64_t n = size / sizeof(struct state_message);
 
@@ -157,7 +159,8 @@ static int load_messages(struct loading *l, uint32_t index, const uint8_t *data,
         return 0;
 }
 
-static int load_stores(struct loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
+static int load_stores(struct state_loading *l, uint32_t index, const uint8_t *data,
+                       uint64_t size) {
         struct vtl_vp *vp = &l->vps[index].vp;
         uint64_t store[3], n = size / sizeof(store);
 
@@ -175,7 +178,8 @@ static int load_stores(struct loading *l, uint32_t index, const uint8_t *data, u
         return 0;
 }
 
-static int load_overlay(struct loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
+static int load_overlay(struct state_loading *l, uint32_t index, const uint8_t *data,
+                        uint64_t size) {
         l->pages[index] = data;
         return size == HV_PAGE_SIZE ? 0 : -EBADMSG;
 }
@@ -204,31 +208,33 @@ static int load_runs(struct protect_map *map, const uint8_t *data, uint64_t size
         return 0;
 }
 
-static int load_protect(struct loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
+static int load_protect(struct state_loading *l, uint32_t index, const uint8_t *data,
+                        uint64_t size) {
         return load_runs(l->protect, data, size);
 }
 
 /* What was kept from being executed there is kept from it here. */
-static int load_strict(struct loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
+static int load_strict(struct state_loading *l, uint32_t index, const uint8_t *data,
+                       uint64_t size) {
         return l->strict ? load_runs(l->strict, data, size) : -EPERM;
 }
 
-static int load_msrs(struct loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
+static int load_msrs(struct state_loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
         if (size != sizeof(*l->msrs))
                 return -EBADMSG;
         memcpy(l->msrs, data, sizeof(*l->msrs));
         return 0;
 }
 
-static int load_ports(struct loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
+static int load_ports(struct state_loading *l, uint32_t index, const uint8_t *data, uint64_t size) {
         if (size != sizeof(*l->ports))
                 return -EBADMSG;
         memcpy(l->ports, data, sizeof(*l->ports));
         return 0;
 }
 
-static int (*const loaders[_STATE_KIND_MAX])(struct loading *l, uint32_t index, const uint8_t *data,
-                                             uint64_t size) = {
+static int (*const loaders[_STATE_KIND_MAX])(struct state_loading *l, uint32_t index,
+                                             const uint8_t *data, uint64_t size) = {
         [STATE_SHAPE] = load_shape,       [STATE_PARTITION] = load_partition,
         [STATE_EXTRA] = load_extra,       [STATE_VP] = load_vp,
         [STATE_APIC] = load_apic,         [STATE_VTL] = load_vtl,
@@ -238,7 +244,8 @@ static int (*const loaders[_STATE_KIND_MAX])(struct loading *l, uint32_t index, 
         [STATE_STRICT] = load_strict,
 };
 
-static int load_section(struct loading *l, const struct blob_section *s, const uint8_t *data) {
+static int load_section(struct state_loading *l, const struct blob_section *s,
+                        const uint8_t *data) {
         size_t kind = 0;
 
         while (kind < _STATE_KIND_MAX && state_tables[kind].id != s->id)
@@ -259,7 +266,7 @@ static int load_section(struct loading *l, const struct blob_section *s, const u
         return loaders[kind](l, s->index, data, s->size);
 }
 
-static int load_sections(struct loading *l, const void *data, size_t size) {
+static int load_sections(struct state_loading *l, const void *data, size_t size) {
         struct blob_reader reader;
         struct blob_section s;
         const uint8_t *content;
@@ -281,7 +288,7 @@ static int load_sections(struct loading *l, const void *data, size_t size) {
 
 /* ---- Taking it over ---- */
 
-static void take_fields(struct loading *l) {
+static void take_fields(struct state_loading *l) {
         const struct vtl_partition *n = l->partition;
         struct vtl_partition *p = l->p;
 
@@ -314,7 +321,7 @@ static void take_fields(struct loading *l) {
         }
 }
 
-static void take_header(struct loading *l) {
+static void take_header(struct state_loading *l) {
         struct vtl_partition *p = l->p;
         struct vtl_control_header *h = p->header;
 
@@ -331,9 +338,9 @@ static void take_header(struct loading *l) {
         h->crashes = l->extra.crashes;
 }
 
-static int take_overlays(struct loading *l) {
+static int take_overlays(struct state_loading *l) {
         struct vtl_partition *p = l->p;
-        struct mapped m;
+        struct state_mapped m;
 
         for (uint32_t page = 0; page < vtl_overlay_pages(p->n_vps); page++)
                 if (l->pages[page])
@@ -349,7 +356,7 @@ static int take_overlays(struct loading *l) {
         return 0;
 }
 
-static int take_memory(struct loading *l) {
+static int take_memory(struct state_loading *l) {
         struct vtl_partition *p = l->p;
 
         protect_map_free(p->protect);
@@ -359,7 +366,7 @@ static int take_memory(struct loading *l) {
         return vtl_protect_apply(p);
 }
 
-static int take_intercepts(struct loading *l) {
+static int take_intercepts(struct state_loading *l) {
         struct vtl_partition *p = l->p;
         int r;
 
@@ -373,7 +380,7 @@ static int take_intercepts(struct loading *l) {
 }
 
 /* The guest's TSC is the first VP's in VTL0, which the VMM has restored before. */
-static int take_time(struct loading *l) {
+static int take_time(struct state_loading *l) {
         struct vtl_partition *p = l->p;
         uint64_t best = UINT64_MAX;
 
@@ -397,7 +404,7 @@ static int take_time(struct loading *l) {
         return 0;
 }
 
-static int take_over(struct loading *l) {
+static int take_over(struct state_loading *l) {
         int r = take_time(l);
 
         if (r == 0) {
@@ -414,7 +421,7 @@ static int take_over(struct loading *l) {
 }
 
 int vtl_state_load(struct vtl_partition *p, const void *data, size_t size) {
-        _cleanup_(loading_free) struct loading l = { 0 };
+        _cleanup_(loading_free) struct state_loading l = { 0 };
         int r, e;
 
         if (!p->paused)

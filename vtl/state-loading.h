@@ -5,7 +5,7 @@
 
 #include "vtl/state-fields.h"
 
-struct loading {
+struct state_loading {
         struct vtl_partition *p;         /* what it is to become of */
         struct vtl_partition *partition; /* the shadow: fields of the tables only */
         struct state_vp *vps;
@@ -18,15 +18,15 @@ struct loading {
 };
 
 /* An overlay page, and the MSR that names it */
-struct mapped {
+struct state_mapped {
         unsigned vp, vtl;
         enum vtl_overlay_kind kind;
         uint64_t msr;
 };
 
 /* Number @i of all that there can be; false behind the last one */
-bool state_mapped_page(const struct loading *l, unsigned i, struct mapped *ret);
+bool state_mapped_page(const struct state_loading *l, unsigned i, struct state_mapped *ret);
 
 /* What has to fit together, and to what policy allows. Completes the maps of what VTL0 may do.
  * Return: 0; -EBADMSG, -EPERM, -ENOMEM. */
-int state_check(struct loading *l);
+int state_check(struct state_loading *l);
