@@ -27,6 +27,8 @@ C_MODIFY, C_PARTITION, C_VP, C_CALL, C_RETURN, C_GET, C_SET, C_APIC, C_EXT, C_NO
 RBX, RCX, RDX, RSI, R8, RIP, RFLAGS = 1, 2, 3, 4, 8, 16, 17  # as in struct kvm_regs
 
 CLOSED, READ_ONLY, FREE = 0x180, 0x182, 0x184
+LAST = 0x3ff  # of the tiny guest
+EXIT_STATE, STATE_RESET = 12, 2  # VTL_EXIT_STATE, VTL_STATE_RESET
 SELF = 0xffffffffffffffff
 ASSIST, SIMP, PAGE = 0x150001, 0x151001, 0x152001
 ENTRY_PLAIN, ENTRY_CALL32, ENTRY_CALL64, ENTRY_RETURN32, ENTRY_RETURN64 = range(5)
@@ -138,6 +140,9 @@ CORPUS = {
         step(ENABLE, 2, 0, 0x1f) + step(FAILURE, 1, 1) + step(MODIFY, 0, FREE, 0) +
         step(MODIFY, 0, FREE, 1)),
     "bad-exit": (VTL1, step(BAD_EXIT, 9, 2, 1)),
+    "vmm-resets": (HOSTILE,
+        step(BAD_EXIT, EXIT_STATE, STATE_RESET << 8) + step(LOAD, 7, CLOSED) + ENABLE_ALL),
+    "store-at-end": (VTL1, step(ENABLE, 3) + step(STORE, 3, LAST, 0xfff << 52)),
     "same-fault": (0, code(LOAD_RAX) + step(FAULT) * 17),
 }
 
