@@ -6,6 +6,7 @@
 
 #include "util/util.h"
 #include "vtl/clock.h"
+#include "vtl/reference-time.h"
 
 /* A guest must not keep this thread busy with a timer of a few ns. */
 #define MIN_DELAY_NS 20000ull

@@ -11,6 +11,7 @@
 #include "vtl/hold.h"
 #include "vtl/memory.h"
 #include "vtl/probes.h"
+#include "vtl/reference-time.h"
 #include "vtl/state.h"
 #include "vtl/stimer.h"
 #include "vtl/strict.h"

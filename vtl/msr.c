@@ -2,11 +2,11 @@
 #include "util/util.h"
 #include "vtl/engine.h"
 #include "vtl/hvpage.h"
+#include "vtl/reference-time.h"
 #include "vtl/stimer.h"
 #include "vtl/synic.h"
 #include "vtl/tlb.h"
 
-#define MSR_TSC 0x10
 #define MSR_APIC_BASE 0x1b
 #define MSR_MCG_STATUS 0x17a
 #define MSR_MTRR_VARIABLE_FIRST 0x200
@@ -17,7 +17,6 @@
 #define MSR_TSC_DEADLINE 0x6e0
 #define MSR_X2APIC_FIRST 0x800
 #define MSR_X2APIC_LAST 0x8ff
-#define TSC_SAMPLES 4
 #define RFLAGS_IF (1ull << 9)
 #define APIC_FREQUENCY 1000000000ull /* KVM's APIC bus */
 
@@ -108,23 +107,13 @@ static int read_time_ref(struct vtl_vp *vp, unsigned vtl, uint32_t msr, uint64_t
  */
 static int learn_tsc(struct vtl_vp *vp) {
         struct vtl_partition *p = vp->partition;
-        uint64_t best = UINT64_MAX;
+        int r;
 
         if (p->tsc_known || p->config.tsc_khz == 0)
                 return 0; /* without a stable TSC the sequence stays 0: the guest uses the MSR */
-        for (unsigned i = 0; i < TSC_SAMPLES; i++) {
-                struct plane_msr tsc = { .index = MSR_TSC };
-                uint64_t before = __builtin_ia32_rdtsc(), took;
-                int r = vtl_op(p, get, p->current->active_vtl, PLANE_MSRS, &tsc, sizeof(tsc));
-
-                if (r < 0)
-                        return r;
-                took = __builtin_ia32_rdtsc() - before;
-                if (took < best) {
-                        best = took;
-                        p->tsc_delta = tsc.value - (before + took / 2);
-                }
-        }
+        r = vtl_tsc_learn(p, p->current->active_vtl);
+        if (r < 0)
+                return r;
         p->tsc_scale = (uint64_t) (((unsigned __int128) 10000 << 64) / p->config.tsc_khz);
         p->tsc_offset = (int64_t) (vtl_reference_time(p) - vtl_tsc_time(p, vtl_tsc_now(p)));
         p->tsc_known = true;

@@ -1,42 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #define _GNU_SOURCE
-#include <time.h>
-
 #include "util/util.h"
 #include "vtl/clock.h"
 #include "vtl/engine.h"
 #include "vtl/hold.h"
 #include "vtl/memory.h"
+#include "vtl/reference-time.h"
 #include "vtl/synic.h"
-
-static uint64_t monotonic_100ns(void) {
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_MONOTONIC_RAW, &ts);
-        return (uint64_t) ts.tv_sec * 10000000 + (uint64_t) ts.tv_nsec / 100;
-}
-
-uint64_t vtl_host_time(const struct vtl_partition *p) {
-        return p->paused ? p->paused_100ns : monotonic_100ns();
-}
-
-uint64_t vtl_tsc_now(const struct vtl_partition *p) {
-        return __builtin_ia32_rdtsc() + p->tsc_delta;
-}
-
-uint64_t vtl_tsc_time(const struct vtl_partition *p, uint64_t tsc) {
-        return (uint64_t) (((unsigned __int128) tsc * p->tsc_scale) >> 64);
-}
-
-uint64_t vtl_reference_time_of(const struct vtl_partition *p, uint64_t tsc) {
-        return vtl_tsc_time(p, tsc) + (uint64_t) p->tsc_offset;
-}
-
-uint64_t vtl_reference_time(const struct vtl_partition *p) {
-        if (p->tsc_known)
-                return vtl_reference_time_of(p, vtl_tsc_now(p));
-        return vtl_host_time(p) - p->epoch_100ns;
-}
 
 void vtl_event(struct vtl_vp *vp, enum vtl_event what, uint64_t gpa, uint64_t data) {
         struct vtl_partition *p = vp->partition;
@@ -142,7 +112,7 @@ int vtl_partition_new(const struct vtl_config *config, struct vtl_partition **re
         }
 
         p->epoch_100ns = vtl_host_time(p);
-        r = vtl_clock_start(p);
+        r = p->config.clock_ns ? 0 : vtl_clock_start(p);
         if (r < 0) {
                 vtl_partition_free(p);
                 return r;

@@ -76,6 +76,9 @@ struct vtl_config {
         /* Serves a hypercall of @vp: 0 or a negative errno. Given by whoever links vtl/ with
          * hvcall/. */
         int (*hypercall)(struct vtl_vp *vp);
+        /* Another clock than the host's, in ns, which the TSC follows at tsc_khz: for runs that are
+         * to be the same every time. Nothing rings then: who moves the clock kicks the VPs. */
+        uint64_t (*clock_ns)(void *userdata);
         void *userdata;
 };
 
@@ -254,16 +257,7 @@ int vtl_partition_lock_for(struct vtl_partition *p, uint32_t ns);
  */
 int vtl_engine_exit(struct vtl_vp *vp);
 
-/* The host's clock that the reference time is made of until the guest's TSC is known */
-uint64_t vtl_host_time(const struct vtl_partition *p);
 /* A VP as it is before anything was enabled on it */
 void vtl_vp_reset(struct vtl_vp *vp);
 
 void vtl_event(struct vtl_vp *vp, enum vtl_event what, uint64_t gpa, uint64_t data);
-/* The partition's reference time in units of 100 ns (vsm.md 1.6: TIME_REF_COUNT) */
-uint64_t vtl_reference_time(const struct vtl_partition *p);
-/* The guest's TSC now; what a value of it is in units of 100 ns, without and with the offset that
- * makes it reference time. Once the TSC is known. */
-uint64_t vtl_tsc_now(const struct vtl_partition *p);
-uint64_t vtl_tsc_time(const struct vtl_partition *p, uint64_t tsc);
-uint64_t vtl_reference_time_of(const struct vtl_partition *p, uint64_t tsc);

@@ -11,11 +11,10 @@
 #include "vtl/intercept.h"
 #include "vtl/memory.h"
 #include "vtl/overlay.h"
+#include "vtl/reference-time.h"
 #include "vtl/state-loading.h"
 #include "vtl/state.h"
 
-#define MSR_TSC 0x10
-#define TSC_SAMPLES 4
 #define STORE_LEN_MAX 8u
 #define RUN_GPN_MASK ((1ull << 52) - 1)
 
@@ -382,24 +381,14 @@ static int take_intercepts(struct state_loading *l) {
 /* The guest's TSC is the first VP's in VTL0, which the VMM has restored before. */
 static int take_time(struct state_loading *l) {
         struct vtl_partition *p = l->p;
-        uint64_t best = UINT64_MAX;
+        int r;
 
         p->epoch_100ns = vtl_host_time(p) - l->extra.reference_time;
         if (!l->partition->tsc_known)
                 return 0;
-        for (unsigned i = 0; i < TSC_SAMPLES; i++) {
-                struct plane_msr tsc = { .index = MSR_TSC };
-                uint64_t before = __builtin_ia32_rdtsc(), took;
-                int r = vtl_op(p, get, 0, PLANE_MSRS, &tsc, sizeof(tsc));
-
-                if (r < 0)
-                        return r;
-                took = __builtin_ia32_rdtsc() - before;
-                if (took < best) {
-                        best = took;
-                        p->tsc_delta = tsc.value - (before + took / 2);
-                }
-        }
+        r = vtl_tsc_learn(p, 0);
+        if (r < 0)
+                return r;
         p->tsc_known = true;
         return 0;
 }

@@ -2,6 +2,7 @@
 #include "util/util.h"
 #include "vtl/memory.h"
 #include "vtl/overlay.h"
+#include "vtl/reference-time.h"
 #include "vtl/state-fields.h"
 #include "vtl/state.h"
 

@@ -7,6 +7,7 @@
 #include "vtl/engine.h"
 #include "vtl/intercept.h"
 #include "vtl/protect.h"
+#include "vtl/reference-time.h"
 #include "vtl/state.h"
 
 /* ---- Pause ---- */

@@ -2,6 +2,7 @@
 #include "util/util.h"
 #include "vtl/clock.h"
 #include "vtl/engine.h"
+#include "vtl/reference-time.h"
 #include "vtl/stimer.h"
 #include "vtl/synic.h"
 

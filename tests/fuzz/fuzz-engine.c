@@ -48,6 +48,7 @@ _Static_assert(sizeof(struct step) == 12, "the corpus is made of these");
 
 #define STEP_VP1 0x80u
 #define STEPS_MAX 128
+#define STEP_NS 20000u
 
 enum step_kind {
         STEP_REGISTER,
@@ -76,6 +77,7 @@ enum step_kind {
         STEP_KICKED,
         STEP_BAD_EXIT,
         STEP_FAILURE,
+        STEP_TIME,
         _STEP_MAX,
 };
 
@@ -177,7 +179,7 @@ NO_COVERAGE static void check_page(const uint8_t *page) {
  * Which pages of the private mapping have been written: present, and no longer the file's. All,
  * when the kernel does not tell.
  */
-static void written_pages(const uint8_t *ram, bool ret[TINY_PAGES]) {
+NO_COVERAGE static void written_pages(const uint8_t *ram, bool ret[TINY_PAGES]) {
         static int fd = -1;
         uint64_t entries[TINY_PAGES];
         off_t at = (off_t) ((uintptr_t) ram / HV_PAGE_SIZE * sizeof(entries[0]));
@@ -191,7 +193,7 @@ static void written_pages(const uint8_t *ram, bool ret[TINY_PAGES]) {
                         entries[i] == UINT64_MAX || ((entries[i] >> 62) && !(entries[i] >> 61 & 1));
 }
 
-static void check_memory(const struct fx *f) {
+NO_COVERAGE static void check_memory(const struct fx *f) {
         bool written[TINY_PAGES];
 
         written_pages(f->ram, written);
@@ -202,7 +204,7 @@ static void check_memory(const struct fx *f) {
                 check_page(f->overlay + (size_t) page * HV_PAGE_SIZE);
 }
 
-static void check_closed(const struct fx *f) {
+NO_COVERAGE static void check_closed(const struct fx *f) {
         MUST(plane_model_rights(f->model, 0, CLOSED >> HV_PAGE_SHIFT) == 0);
         MUST(plane_model_rights(f->model, 0, READ_ONLY >> HV_PAGE_SHIFT) == HV_MAP_GPA_READABLE);
         MUST(!(vtl_memory_rights(f->p, 0, CLOSED >> HV_PAGE_SHIFT) &
@@ -214,7 +216,7 @@ static void check_closed(const struct fx *f) {
 }
 
 /* Views and engine agree on every page. */
-static void check_views(const struct fx *f) {
+NO_COVERAGE static void check_views(const struct fx *f) {
         for (size_t r = 0; r < f->model->n_regions; r++)
                 for (uint64_t i = 0; i < f->model->regions[r].size >> HV_PAGE_SHIFT; i++)
                         for (unsigned plane = 0; plane < PLANE_MAX; plane++) {
@@ -266,6 +268,8 @@ static const uint32_t msr_numbers[] = {
         0x830,
         0x83f,
         0x80f,
+        0x832,
+        0x6e0,
 };
 
 static const uint32_t names[] = {
@@ -542,6 +546,10 @@ static void do_step(struct run *run, unsigned vp, const struct step *s) {
                 f->model->fail_with = s->where & 1 ? -ENOMEM : s->where & 2 ? -EINVAL : -EIO;
                 run->provoked = run->provoked || s->arg > 0;
                 break;
+        case STEP_TIME: /* up to 18 minutes */
+                f->now_ns += s->value & 0xffffffffff;
+                (void) fx_kick(f, vp);
+                break;
         case _STEP_MAX:
                 break;
         }
@@ -598,7 +606,8 @@ static void start(struct run *run, unsigned flags) {
                                          .rip_behind = flags & SEED_RIP_BEHIND,
                                          .ram = fresh_ram(),
                                          .refuse = !run->hostile && flags & SEED_REFUSE,
-                                         .tsc_khz = 1000000 });
+                                         .tsc_khz = 1000000,
+                                         .own_clock = true });
         if (run->hostile) {
                 fx_start_vtl1(f);
                 fx_enable_intercepts(f, 0, VECTOR);
@@ -615,6 +624,7 @@ static void take_step(struct run *run, const struct step *s) {
         unsigned vp = s->kind & STEP_VP1 ? 1 : 0;
         struct fx *f = &run->f;
 
+        f->now_ns += STEP_NS;
         if (!run->hostile) {
                 do_step(run, vp, s);
                 return;

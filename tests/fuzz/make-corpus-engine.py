@@ -13,7 +13,7 @@ import sys
 
 (REGISTER, MODE, WRITE, CODE, OUT, CALL, FAST, RDMSR, WRMSR, LOAD, STORE, FAULT, KICK, WINDOW,
  HALT, CR8, VTL_CALL, VTL_RETURN, EVENT, ENABLE, MODIFY, GET, SET, KICKED, BAD_EXIT,
- FAILURE) = range(26)
+ FAILURE, TIME) = range(27)
 VP1 = 0x80
 HOSTILE, BEHIND, REFUSE, VTL1 = 1, 2, 4, 8
 
@@ -24,6 +24,7 @@ C_MODIFY, C_PARTITION, C_VP, C_CALL, C_RETURN, C_GET, C_SET, C_APIC, C_EXT, C_NO
 (N_EVENT, N_RAX, N_RSP, N_RIP, N_RFLAGS, N_XMM, N_CR0, N_CR2, N_CR3, N_CR4, N_CR8, N_XFEM, N_DR0,
  N_DR7, N_CS, N_GS, N_TR, N_IDTR, N_EFER, N_KGS, N_APIC_BASE, N_PAT, N_LSTAR, N_ASSIST, N_SINT0,
  N_SIPP, N_STATUS, N_VINA, N_CONFIG, N_SECURE, N_CRI, N_CRI_MASK) = range(32)
+M_LVT_TIMER, M_DEADLINE, ANY = 24, 25, 0x80  # ANY: of Hyper-V's range, by its distance
 RBX, RCX, RDX, RSI, R8, RIP, RFLAGS = 1, 2, 3, 4, 8, 16, 17  # as in struct kvm_regs
 
 CLOSED, READ_ONLY, FREE = 0x180, 0x182, 0x184
@@ -103,6 +104,15 @@ CORPUS = {
         step(ENABLE, 1, 1) + step(VTL_CALL | VP1) + step(ENABLE | VP1, 3) +
         step(VTL_RETURN | VP1, 1) + step(WRMSR, M_ICR, 0, 0xc0070) + step(KICK | VP1) +
         step(REGISTER | VP1, RFLAGS, value=0x202) + step(WINDOW | VP1)),
+    "stimer": (VTL1,
+        step(ENABLE, 3) + step(WRMSR, ANY, 0xb1, 10000) + step(WRMSR, ANY, 0xb0, 0x51061b) +
+        step(TIME, 0, 0, 2000000) + step(REGISTER, RFLAGS, value=0x202) + step(WINDOW) +
+        step(WRMSR, M_EOI) + RETURN + step(TIME, 0, 0, 10000000000) + step(RDMSR, M_TIME)),
+    "tsc-deadline": (VTL1,
+        step(ENABLE, 3) + step(WRMSR, M_TSC, 0, ASSIST + 0x3000) +
+        step(WRMSR, M_APIC_BASE, 0, 0xfee00d00) + step(WRMSR, M_LVT_TIMER, 0, 0x40071) +
+        step(WRMSR, M_DEADLINE, 0, 100000000) + step(TIME, 0, 0, 1000000000) +
+        step(RDMSR, M_DEADLINE) + step(REGISTER, RFLAGS, value=0x202) + step(WINDOW)),
     "x2apic": (VTL1,
         step(WRMSR, M_APIC_BASE, 0, 0xfee00d00) + step(RDMSR, 19) + step(WRMSR, 23, 0, 0x1ff) +
         step(WRMSR, 22, 0, 0x50)),

@@ -49,6 +49,10 @@ static void on_event(void *userdata, enum vtl_event what, unsigned vp, uint64_t 
         f->last_event = (struct fx_event){ what, vp, gpa, data };
 }
 
+static uint64_t own_clock(void *userdata) {
+        return ((const struct fx *) userdata)->now_ns;
+}
+
 static void *zeroed(size_t n) {
         void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -119,6 +123,7 @@ void fx_init(struct fx *f, const struct fx_options *o) {
                 .ops_ctx = f->model,
                 .event = on_event,
                 .hypercall = hvcall_serve,
+                .clock_ns = o->own_clock ? own_clock : NULL,
                 .userdata = f,
         };
         if (o->options)

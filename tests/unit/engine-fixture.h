@@ -39,6 +39,7 @@ struct fx_options {
         const struct vtl_options *options;
         bool rip_behind;  /* the host reports RIP behind the `out`, as where KVM emulates it */
         uint64_t tsc_khz; /* 0: not known */
+        bool own_clock;   /* the time is @now_ns of the fixture, which nobody else moves */
         uint8_t *ram;     /* memory to use, for many fixtures in a row; NULL: the fixture's own */
         /* The engine asks for operations through the mailboxes; its control memory is filled in. */
         struct plane_remote *remote;
@@ -59,6 +60,7 @@ struct fx {
         uint8_t *ram, *ram2, *control, *overlay;
         bool own_ram;
         bool rip_behind;
+        uint64_t now_ns;
         /* How an exit in the control page is served; vtl_engine_exit() unless a test says
          * otherwise. */
         int (*serve)(struct fx *f, unsigned vp);

@@ -11,6 +11,7 @@
 
 #include "tests/unit/state-pair.h"
 #include "util/util.h"
+#include "vtl/reference-time.h"
 
 static void test_pause(void **state) {
         struct state_pair *b = *state;
