@@ -14,179 +14,16 @@
 #include <time.h>
 
 #include "util/util.h"
-#include "vmm/internal.h"
+#include "vmm/run.h"
 #include "vtl/hvpage.h"
 #include "vtl/probes.h"
 #include "vtl/switch.h"
 
 #define HALT_POLL_MS 10
-/* VTL1 runs for so many times as long as a look has kept it out, but for no longer than that. */
-#define VINA_LOOK_SHARE 2u
-#define VINA_LOOK_NS_MAX UINT64_C(20000000)
 #define VINA_HALT_POLL_NS 1000000L /* as vtlvmm.vina_poll_us, while VTL1 has halted */
-#define IO_DATA_MAX 4096u
 #define GATE_POLL_NS 10000000
 
-/* KVM_SET_SIGNAL_MASK: in the guest the thread's mask holds, without the library's signal. */
-static int set_signal_mask(struct vtlvmm_vcpu *c, const sigset_t *mask) {
-        struct {
-                struct kvm_signal_mask head;
-                uint8_t set[8];
-        } __attribute__((packed)) m = { .head.len = sizeof(m.set) };
-
-        memcpy(m.set, mask, sizeof(m.set));
-        for (unsigned plane = 0; plane < PLANE_MAX; plane++)
-                if (ioctl(c->vp->plane[plane].fd, KVM_SET_SIGNAL_MASK, &m) < 0)
-                        return -errno;
-        return 0;
-}
-
-/* A timer that signals this thread, for VINA. */
-static int make_tick(struct vtlvmm_vcpu *c) {
-        struct sigevent e = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = c->vtlvmm->signal };
-
-        e._sigev_un._tid = (pid_t) syscall(SYS_gettid);
-        if (timer_create(CLOCK_MONOTONIC, &e, &c->tick) < 0)
-                return -errno;
-        c->has_tick = true;
-        return 0;
-}
-
-/*
- * The kick: somebody writes to the VP's pipe, the kernel signals this thread, the signal is blocked
- * everywhere but in KVM_RUN. So one that comes at any other time makes the next KVM_RUN return at
- * once, at an instruction boundary.
- */
-static int prepare_thread(struct vtlvmm_vcpu *c) {
-        struct f_owner_ex owner = { .type = F_OWNER_TID, .pid = (pid_t) syscall(SYS_gettid) };
-        int sig = c->vtlvmm->signal, r;
-        sigset_t blocked, in_guest;
-
-        (void) sigemptyset(&blocked);
-        (void) sigaddset(&blocked, sig);
-        r = pthread_sigmask(SIG_BLOCK, &blocked, &c->wait_mask);
-        if (r != 0)
-                return -r;
-        in_guest = c->wait_mask;
-        (void) sigdelset(&in_guest, sig);
-        (void) sigaddset(&c->wait_mask, sig);
-        r = set_signal_mask(c, &in_guest);
-        if (r < 0)
-                return r;
-        if (fcntl(c->kick_read, F_SETSIG, sig) < 0 ||
-            fcntl(c->kick_read, F_SETOWN_EX, &owner) < 0 ||
-            fcntl(c->kick_read, F_SETFL, O_NONBLOCK | O_ASYNC) < 0)
-                return -errno;
-        r = make_tick(c);
-        if (r < 0)
-                return r;
-        c->vp->signal = sig;
-        /* One that came before the pipe knew its owner made no signal. */
-        if (atomic_load(&c->vp->ctl->kicked))
-                (void) syscall(SYS_tgkill, getpid(), owner.pid, sig);
-        c->started = true;
-        return 0;
-}
-
-static int set_up_thread(struct vtlvmm_vcpu *c) {
-        int r = c->started ? 0 : prepare_thread(c);
-
-        return r < 0 ? vtlvmm_fail(c->vtlvmm, r, "the VP's thread cannot be set up: %s",
-                                   strerror(-r))
-                     : 0;
-}
-
-/*
- * While VTL1 runs with VINA enabled the engine looks from time to time whether VTL0 could take an
- * interrupt. Armed before VTL1 is entered and left to expire: one expiry in VTL0 is cheaper than
- * disarming at every return. Where a look takes long, as on a host that has no CPU to spare, VTL1
- * must not be left with nothing else.
- */
-static int arm_tick(struct vtlvmm_vcpu *c) {
-        uint64_t ns = c->vtlvmm->vina_poll_us * UINT64_C(1000);
-        struct itimerspec period;
-
-        if (c->ticking)
-                return 0;
-        if (c->look_began) {
-                ns = MAX(ns,
-                         MIN((monotonic_ns() - c->look_began) * VINA_LOOK_SHARE, VINA_LOOK_NS_MAX));
-                c->look_began = 0;
-        }
-        period = (struct itimerspec){ .it_value = { .tv_sec = (time_t) (ns / 1000000000u),
-                                                    .tv_nsec = (long) (ns % 1000000000u) } };
-        if (timer_settime(c->tick, 0, &period, NULL) < 0)
-                return -errno;
-        c->ticking = true;
-        return 0;
-}
-
-static void drain_kicks(struct vtlvmm_vcpu *c) {
-        static const struct timespec now;
-        char bytes[64];
-        sigset_t set;
-
-        (void) sigemptyset(&set);
-        (void) sigaddset(&set, c->vtlvmm->signal);
-        while (read(c->kick_read, bytes, sizeof(bytes)) > 0)
-                ;
-        while (sigtimedwait(&set, NULL, &now) > 0)
-                ;
-        c->ticking = false; /* its signal is among these, or it is armed once more for nothing */
-}
-
-/* ---- Exits made in VTL1 that are the VMM's: it knows only VTL0's kvm_run ---- */
-
-static size_t io_bytes(const struct kvm_run *run) {
-        return MIN((size_t) run->io.size * run->io.count, (size_t) IO_DATA_MAX);
-}
-
-static void show_exit(struct vtlvmm_vcpu *c) {
-        struct kvm_run *to = c->vp->plane[0].run, *from = c->vp->plane[1].run;
-
-        to->exit_reason = from->exit_reason;
-        memcpy(to->padding, from->padding, sizeof(to->padding));
-        if (from->exit_reason == KVM_EXIT_IO) {
-                to->io.data_offset = 0;
-                /* The data page lies at the same place in both kvm_run areas. */
-                to->io.data_offset = from->io.data_offset;
-                memcpy((uint8_t *) to + to->io.data_offset, (uint8_t *) from + from->io.data_offset,
-                       io_bytes(from));
-        }
-        c->shown = true;
-}
-
-static void take_answer(struct vtlvmm_vcpu *c) {
-        struct kvm_run *from = c->vp->plane[0].run, *to = c->vp->plane[1].run;
-
-        c->shown = false;
-        switch (to->exit_reason) {
-        case KVM_EXIT_IO:
-                if (to->io.direction == KVM_EXIT_IO_IN)
-                        memcpy((uint8_t *) to + to->io.data_offset,
-                               (uint8_t *) from + to->io.data_offset, io_bytes(to));
-                break;
-        case KVM_EXIT_MMIO:
-                if (!to->mmio.is_write)
-                        memcpy(to->mmio.data, from->mmio.data, sizeof(to->mmio.data));
-                break;
-        case KVM_EXIT_X86_RDMSR:
-        case KVM_EXIT_X86_WRMSR:
-                to->msr.error = from->msr.error;
-                to->msr.data = from->msr.data;
-                break;
-        default:
-                break;
-        }
-}
-
-/* ---- Whose exit is it? ---- */
-
-enum owner {
-        OWNER_VMM,
-        OWNER_ENGINE,
-        OWNER_NOBODY
-};
+/* ---- Steps ---- */
 
 /*
  * A KVM that emulates the guest looks for the interrupt window only at other exits, and misses one
@@ -223,121 +60,6 @@ static int step_vtl0(struct vtlvmm_vcpu *c, bool on) {
                             (c->step == VTL_STEP_ONE ? KVM_GUESTDBG_SINGLESTEP : 0);
         c->vp->ctl->stats.vcpu_ioctls++;
         return ioctl(c->vp->plane[0].fd, KVM_SET_GUEST_DEBUG, &d) < 0 ? -errno : 0;
-}
-
-/* Whether VTL1 intercepts VTL0's access to a port, or to one of those beside it that it covers. */
-static bool port_is_intercepted(const struct vtlvmm_vcpu *c, const struct kvm_run *run) {
-        const struct plane_port_filter *f = atomic_load(&c->vtlvmm->planes.port_filter);
-        const uint8_t *bitmap;
-
-        if (!f)
-                return false;
-        bitmap = run->io.direction == KVM_EXIT_IO_IN ? f->in : f->out;
-        for (unsigned i = 0; i < run->io.size; i++)
-                if (run->io.port + i <= UINT16_MAX && plane_bit(bitmap, run->io.port + i))
-                        return true;
-        return false;
-}
-
-static enum owner classify_io(struct vtlvmm_vcpu *c, struct kvm_run *run, struct vtl_exit *e) {
-        if (e->plane == 0 && port_is_intercepted(c, run)) {
-                e->kind = VTL_EXIT_PORT;
-                e->port = run->io.port;
-                e->len = run->io.size;
-                e->data = run->io.count;
-                e->is_write = run->io.direction == KVM_EXIT_IO_OUT;
-                return OWNER_ENGINE;
-        }
-        if (run->io.direction != KVM_EXIT_IO_OUT || run->io.size != 1 || run->io.count != 1 ||
-            !hvpage_is_port(run->io.port) ||
-            hvpage_out_offset(run->io.port, run->s.regs.regs.rip) < 0)
-                return OWNER_VMM;
-        e->kind = VTL_EXIT_HYPERCALL;
-        e->port = run->io.port;
-        return OWNER_ENGINE;
-}
-
-static enum owner classify_mmio(struct vtlvmm_vcpu *c, struct kvm_run *run, struct vtl_exit *e) {
-        uint64_t gpa = run->mmio.phys_addr;
-
-        /* RAM that KVM emulates an access to, or VTL1's APIC: never the VMM's (design section 6).
-         */
-        if (!plane_stock_ram(&c->vtlvmm->planes, gpa) &&
-            !(e->plane == 1 &&
-              gpa >> HV_PAGE_SHIFT == run->s.regs.sregs.apic_base >> HV_PAGE_SHIFT))
-                return OWNER_VMM;
-        e->kind = VTL_EXIT_MMIO;
-        e->gpa = gpa;
-        e->len = MIN(run->mmio.len, (uint32_t) sizeof(run->mmio.data));
-        e->is_write = run->mmio.is_write != 0;
-        if (e->is_write)
-                memcpy(&e->data, run->mmio.data, e->len);
-        return OWNER_ENGINE;
-}
-
-static bool msr_is_intercepted(const struct vtlvmm_vcpu *c, uint32_t msr, bool is_write) {
-        const struct plane_msr_filter *f = &c->vtlvmm->planes.msr_filter;
-        int bit = plane_msr_bit(msr);
-
-        return bit >= 0 && plane_bit(is_write ? f->write[0] : f->read[0], (unsigned) bit);
-}
-
-static enum owner classify_msr(struct vtlvmm_vcpu *c, struct kvm_run *run, struct vtl_exit *e) {
-        bool is_write = run->exit_reason == KVM_EXIT_X86_WRMSR;
-
-        if (e->plane == 0 && (run->msr.index < HV_MSR_FIRST || run->msr.index > HV_MSR_LAST) &&
-            !msr_is_intercepted(c, run->msr.index, is_write))
-                return OWNER_VMM;
-        e->kind = is_write ? VTL_EXIT_WRMSR : VTL_EXIT_RDMSR;
-        e->msr = run->msr.index;
-        e->data = run->msr.data;
-        return OWNER_ENGINE;
-}
-
-static enum owner classify(struct vtlvmm_vcpu *c, int r, struct vtl_exit *e) {
-        struct stock_vp *vp = c->vp;
-        struct kvm_run *run = vp->plane[vp->active].run;
-
-        *e = (struct vtl_exit){ .plane = vp->active,
-                                .if_flag = run->if_flag,
-                                .ready_for_injection = run->ready_for_interrupt_injection,
-                                .cr8 = (uint8_t) run->cr8 };
-        if (r == -EFAULT) {
-                e->kind = VTL_EXIT_FAULT;
-                return OWNER_ENGINE;
-        }
-        if (r < 0)
-                return OWNER_VMM;
-        switch (run->exit_reason) {
-        case KVM_EXIT_IO:
-                return classify_io(c, run, e);
-        case KVM_EXIT_MMIO:
-                return classify_mmio(c, run, e);
-        case KVM_EXIT_X86_RDMSR:
-        case KVM_EXIT_X86_WRMSR:
-                return classify_msr(c, run, e);
-        case KVM_EXIT_HLT:
-                e->kind = VTL_EXIT_HALT;
-                break;
-        case KVM_EXIT_SET_TPR:
-                if (vp->active == 1 && vp->ctl->lapic_idle)
-                        return OWNER_NOBODY; /* nothing waits for the lower priority */
-                e->kind = VTL_EXIT_TPR;
-                break;
-        case KVM_EXIT_DEBUG:
-                if (vp->active != 1 || !c->stepping)
-                        return OWNER_VMM;
-                if (!e->if_flag || !e->ready_for_injection)
-                        return OWNER_NOBODY;
-                e->kind = VTL_EXIT_IRQ_WINDOW;
-                break;
-        case KVM_EXIT_IRQ_WINDOW_OPEN:
-                e->kind = VTL_EXIT_IRQ_WINDOW;
-                break;
-        default:
-                return OWNER_VMM;
-        }
-        return vp->active == 1 ? OWNER_ENGINE : OWNER_VMM;
 }
 
 /* ---- The hot path: VTL call and return without the engine (design section 5) ---- */
@@ -528,7 +250,7 @@ static int serve_exit(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
                         if (r < 0)
                                 return r;
                         c->waiting = false;
-                        drain_kicks(c);
+                        vtlvmm_thread_drain_kicks(c);
                         atomic_store(&c->vp->ctl->kicked, 0);
                         *e = woken(c);
                         break;
@@ -550,7 +272,7 @@ static int serve_interruption(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
         bool boundary = c->to_boundary, ticked = c->ticking, kicked;
         int r;
 
-        drain_kicks(c);
+        vtlvmm_thread_drain_kicks(c);
         kicked = atomic_exchange(&c->vp->ctl->kicked, 0);
         c->to_boundary = false;
         if (ticked && c->vp->active == 1 && (c->vp->ctl->vina & HV_VINA_ENABLED)) {
@@ -601,7 +323,7 @@ static int run(struct vtlvmm_vcpu *c) {
         int r;
 
         if (c->shown)
-                take_answer(c);
+                vtlvmm_exit_take_answer(c);
         if (c->waiting) {
                 r = resume_wait(c, &e);
                 if (r < 0)
@@ -621,7 +343,7 @@ static int run(struct vtlvmm_vcpu *c) {
                         if (!vp->ctl->lapic_idle && (now->cr8 & 0xf) < c->cr8)
                                 c->to_boundary = true;
                         if (vp->ctl->vina & HV_VINA_ENABLED) {
-                                r = arm_tick(c);
+                                r = vtlvmm_thread_arm_tick(c);
                                 if (r < 0)
                                         return r;
                         }
@@ -651,7 +373,7 @@ static int run(struct vtlvmm_vcpu *c) {
                                 continue;
                 }
                 if (r == 0 && now->exit_reason == KVM_EXIT_IO && hvpage_is_port(now->io.port)) {
-                        /* The fast test first; classify() decides the rest. */
+                        /* The fast test first; vtlvmm_exit_owner() decides the rest. */
                         if (hvpage_out_offset(now->io.port, now->s.regs.regs.rip) >= 0 &&
                             now->io.direction == KVM_EXIT_IO_OUT && now->io.size == 1 &&
                             now->io.count == 1) {
@@ -662,10 +384,10 @@ static int run(struct vtlvmm_vcpu *c) {
                                         continue;
                         }
                 }
-                switch (classify(c, r, &e)) {
-                case OWNER_NOBODY:
+                switch (vtlvmm_exit_owner(c, r, &e)) {
+                case VTLVMM_EXIT_OF_NOBODY:
                         continue;
-                case OWNER_ENGINE:
+                case VTLVMM_EXIT_OF_ENGINE:
                         r = serve_exit(c, &e);
                         break;
                 default:
@@ -680,7 +402,7 @@ static int run(struct vtlvmm_vcpu *c) {
                 if (r < 0)
                         return r;
                 if (vp->active == 1)
-                        show_exit(c);
+                        vtlvmm_exit_show(c);
                 return 0;
         }
 }
@@ -694,7 +416,7 @@ _public_ int vtlvmm_run(struct vtlvmm_vcpu *c) {
         }
         /* Either this sees that the VM is to stand still, or who wants that sees this. */
         atomic_store(&c->running, true);
-        r = atomic_load(&c->vtlvmm->still) ? -EBUSY : set_up_thread(c);
+        r = atomic_load(&c->vtlvmm->still) ? -EBUSY : vtlvmm_thread_set_up(c);
         if (r == 0)
                 r = run(c);
         atomic_store(&c->running, false);

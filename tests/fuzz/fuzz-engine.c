@@ -17,17 +17,14 @@
  */
 
 #define _GNU_SOURCE
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "tests/unit/engine-fixture.h"
+#include "tests/fuzz/engine-checks.h"
 #include "tests/unit/tiny-guest.h"
 #include "util/util.h"
 #include "vtl/hvpage.h"
-#include "vtl/memory.h"
 
 struct seed {
         uint8_t flags; /* SEED_* */
@@ -81,28 +78,7 @@ enum step_kind {
         _STEP_MAX,
 };
 
-/* VTL1's pages: one closed, one read-only */
-#define CLOSED 0x180000ull
-#define READ_ONLY 0x182000ull
 #define VECTOR 0x60
-
-/* What VTL0 must never see: the low byte says which one it is. */
-#define SECRET 0x00005ec7e7c0de00ull
-
-/* The comparisons of the checks are not for the fuzzer to learn from. */
-#ifdef __clang__
-#define NO_COVERAGE __attribute__((no_sanitize("coverage")))
-#else
-#define NO_COVERAGE
-#endif
-
-#define MUST(cond)                                                                           \
-        do {                                                                                 \
-                if (!(cond)) {                                                               \
-                        fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #cond); \
-                        abort();                                                             \
-                }                                                                            \
-        } while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -111,122 +87,6 @@ struct run {
         bool hostile;
         bool provoked; /* the host failed */
 };
-
-/* ---- Secrets ---- */
-
-NO_COVERAGE static bool is_secret(uint64_t v) {
-        return v >> 8 == SECRET >> 8;
-}
-
-/* VTL0 does not make them up either. */
-NO_COVERAGE static uint64_t harmless(uint64_t v) {
-        return is_secret(v) ? 0 : v;
-}
-
-static const uint8_t *closed_page(void) {
-        static uint64_t page[HV_PAGE_SIZE / 8];
-
-        if (page[0] != SECRET)
-                for (unsigned i = 0; i < ARRAY_SIZE(page); i++)
-                        page[i] = SECRET;
-        return (const uint8_t *) page;
-}
-
-static void hide_secrets(struct fx *f) {
-        struct model_vcpu *c = fx_plane(f, 0, 1);
-        static const uint32_t msrs[] = { 0x174,      0x175,      0x176,      0xc0000081,
-                                         0xc0000082, 0xc0000083, 0xc0000102, 0xc0000103 };
-
-        memcpy(f->ram + CLOSED, closed_page(), HV_PAGE_SIZE);
-        memset(f->ram + READ_ONLY, 0x77, HV_PAGE_SIZE);
-        c->regs.rsp = SECRET | 1;
-        c->sregs.fs.base = SECRET | 2;
-        c->sregs.gs.base = SECRET | 3;
-        c->sregs.idt.base = SECRET | 4;
-        c->sregs.gdt.base = SECRET | 5;
-        for (unsigned i = 0; i < ARRAY_SIZE(msrs); i++)
-                plane_model_msr(c, msrs[i])->value = SECRET | (0x10 + i);
-}
-
-NO_COVERAGE static void check_registers(const struct model_vcpu *c) {
-        const __u64 *gpr = (const __u64 *) &c->regs;
-        const uint64_t *fpu = (const uint64_t *) (const void *) &c->xsave;
-        const uint64_t others[] = { c->sregs.cr2,     c->sregs.cr3,      c->sregs.fs.base,
-                                    c->sregs.gs.base, c->sregs.idt.base, c->sregs.gdt.base };
-
-        for (unsigned i = 0; i < 18; i++) /* RIP and RFLAGS too */
-                MUST(!is_secret(gpr[i]));
-        for (unsigned i = 20; i < 52; i++)
-                MUST(!is_secret(fpu[i]));
-        for (unsigned i = 0; i < ARRAY_SIZE(others); i++)
-                MUST(!is_secret(others[i]));
-        for (unsigned i = 0; i < 4; i++)
-                MUST(!is_secret(c->debugregs.db[i]));
-        for (unsigned i = 0; i < MODEL_MSRS; i++)
-                MUST(!is_secret(c->msrs[i].value));
-}
-
-NO_COVERAGE static void check_page(const uint8_t *page) {
-        for (unsigned i = 0; i < HV_PAGE_SIZE; i += 8) {
-                uint64_t v;
-
-                memcpy(&v, page + i, 8);
-                MUST(!is_secret(v));
-        }
-}
-
-/*
- * Which pages of the private mapping have been written: present, and no longer the file's. All,
- * when the kernel does not tell.
- */
-NO_COVERAGE static void written_pages(const uint8_t *ram, bool ret[TINY_PAGES]) {
-        static int fd = -1;
-        uint64_t entries[TINY_PAGES];
-        off_t at = (off_t) ((uintptr_t) ram / HV_PAGE_SIZE * sizeof(entries[0]));
-
-        if (fd < 0)
-                fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-        if (pread(fd, entries, sizeof(entries), at) != (ssize_t) sizeof(entries))
-                memset(entries, 0xff, sizeof(entries));
-        for (unsigned i = 0; i < TINY_PAGES; i++)
-                ret[i] =
-                        entries[i] == UINT64_MAX || ((entries[i] >> 62) && !(entries[i] >> 61 & 1));
-}
-
-NO_COVERAGE static void check_memory(const struct fx *f) {
-        bool written[TINY_PAGES];
-
-        written_pages(f->ram, written);
-        for (unsigned i = 0; i < TINY_PAGES; i++)
-                if (written[i] && i != CLOSED >> HV_PAGE_SHIFT)
-                        check_page(f->ram + (size_t) i * HV_PAGE_SIZE);
-        for (uint32_t page = 0; page < vtl_overlay_pages(2); page += 2) /* even ones are VTL0's */
-                check_page(f->overlay + (size_t) page * HV_PAGE_SIZE);
-}
-
-NO_COVERAGE static void check_closed(const struct fx *f) {
-        MUST(plane_model_rights(f->model, 0, CLOSED >> HV_PAGE_SHIFT) == 0);
-        MUST(plane_model_rights(f->model, 0, READ_ONLY >> HV_PAGE_SHIFT) == HV_MAP_GPA_READABLE);
-        MUST(!(vtl_memory_rights(f->p, 0, CLOSED >> HV_PAGE_SHIFT) &
-               (HV_MAP_GPA_READABLE | HV_MAP_GPA_WRITABLE)));
-        MUST(!(vtl_memory_rights(f->p, 0, READ_ONLY >> HV_PAGE_SHIFT) & HV_MAP_GPA_WRITABLE));
-        MUST(memcmp(f->ram + CLOSED, closed_page(), HV_PAGE_SIZE) == 0);
-        MUST(f->ram[READ_ONLY] == 0x77);
-        MUST(memcmp(f->ram + READ_ONLY, f->ram + READ_ONLY + 1, HV_PAGE_SIZE - 1) == 0);
-}
-
-/* Views and engine agree on every page. */
-NO_COVERAGE static void check_views(const struct fx *f) {
-        for (size_t r = 0; r < f->model->n_regions; r++)
-                for (uint64_t i = 0; i < f->model->regions[r].size >> HV_PAGE_SHIFT; i++)
-                        for (unsigned plane = 0; plane < PLANE_MAX; plane++) {
-                                uint64_t gpn = (f->model->regions[r].gpa >> HV_PAGE_SHIFT) + i;
-                                unsigned want = vtl_memory_rights(f->p, plane, gpn) &
-                                                (HV_MAP_GPA_READABLE | HV_MAP_GPA_WRITABLE);
-
-                                MUST(plane_model_rights(f->model, plane, gpn) == want);
-                        }
-}
 
 /* ---- Steps ---- */
 
@@ -318,7 +178,7 @@ static const struct {
 static void set_register(struct fx *f, unsigned vp, const struct step *s) {
         __u64 *const regs = (__u64 *) &fx_cpu(f, vp)->regs;
 
-        regs[s->arg % 18] = harmless(s->value); /* the last two are RIP and RFLAGS */
+        regs[s->arg % 18] = engine_harmless(s->value); /* the last two are RIP and RFLAGS */
 }
 
 /* The mode of the active level, within what a CPU can be in */
@@ -370,8 +230,8 @@ static void fast(struct run *run, unsigned vp, const struct step *s) {
         control |= (uint64_t) (s->where & 0xf) << HV_CONTROL_REP_COUNT_SHIFT;
         control |= (uint64_t) (s->where >> 4 & 0xf) << HV_CONTROL_REP_START_SHIFT;
         (void) fx_hypercall(&run->f, vp, control,
-                            s->where & 0x100 ? HV_PARTITION_ID_SELF : harmless(s->value),
-                            harmless(s->value));
+                            s->where & 0x100 ? HV_PARTITION_ID_SELF : engine_harmless(s->value),
+                            engine_harmless(s->value));
 }
 
 /* KVM makes two exits of an access that lies across the end of a page. */
@@ -385,7 +245,7 @@ static void emulated(struct run *run, unsigned vp, const struct step *s, bool is
         uint64_t data;
 
         if (is_write) {
-                (void) fx_store(f, vp, place(s), length(s), harmless(s->value));
+                (void) fx_store(f, vp, place(s), length(s), engine_harmless(s->value));
                 return;
         }
         (void) fx_load(f, vp, place(s), length(s), &data);
@@ -442,7 +302,7 @@ static void get_or_set(struct fx *f, unsigned vp, const struct step *s, bool set
         if (target == 3)
                 target = HV_VP_INDEX_SELF;
         if (set)
-                (void) fx_set(f, vp, target, (uint8_t) s->where, name, harmless(s->value));
+                (void) fx_set(f, vp, target, (uint8_t) s->where, name, engine_harmless(s->value));
         else
                 (void) fx_get(f, vp, target, (uint8_t) s->where, name, &v);
 }
@@ -466,10 +326,10 @@ static void do_step(struct run *run, unsigned vp, const struct step *s) {
                 break;
         case STEP_WRITE:
                 write_memory(f, vp, ((uint64_t) s->where << HV_PAGE_SHIFT) + s->arg * 8u,
-                             harmless(s->value));
+                             engine_harmless(s->value));
                 break;
         case STEP_CODE:
-                write_memory(f, vp, TINY_CODE, harmless(s->value));
+                write_memory(f, vp, TINY_CODE, engine_harmless(s->value));
                 fx_cpu(f, vp)->regs.rip = TINY_CODE;
                 break;
         case STEP_OUT:
@@ -486,7 +346,7 @@ static void do_step(struct run *run, unsigned vp, const struct step *s) {
                 (void) fx_rdmsr(f, vp, msr_of(s), &value);
                 break;
         case STEP_WRMSR:
-                (void) fx_wrmsr(f, vp, msr_of(s), harmless(s->value));
+                (void) fx_wrmsr(f, vp, msr_of(s), engine_harmless(s->value));
                 break;
         case STEP_LOAD:
                 emulated(run, vp, s, false);
@@ -612,7 +472,7 @@ static void start(struct run *run, unsigned flags) {
                 fx_start_vtl1(f);
                 fx_enable_intercepts(f, 0, VECTOR);
                 fx_enable_protection(f, 0);
-                hide_secrets(f);
+                engine_hide_secrets(f);
                 MUST(fx_protect_page(f, 0, 0, CLOSED >> HV_PAGE_SHIFT) == FX_RESULT(0, 1));
                 MUST(fx_protect_page(f, 0, 1, READ_ONLY >> HV_PAGE_SHIFT) == FX_RESULT(0, 1));
                 MUST(fx_vtl_return(f, 0, true) == 0);
@@ -635,11 +495,11 @@ static void take_step(struct run *run, const struct step *s) {
                 do_step(run, vp, s);
         if (!run->hostile)
                 return;
-        check_closed(f);
+        engine_check_closed(f);
         for (unsigned i = 0; i < 2; i++)
                 if (fx_active(f, i) == 0)
-                        check_registers(fx_cpu(f, i));
-        MUST(!is_secret(f->action.data));
+                        engine_check_registers(fx_cpu(f, i));
+        MUST(!engine_is_secret(f->action.data));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -660,9 +520,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 MUST(run.f.model->protected_overlays == 0);
         }
         if (run.hostile)
-                check_memory(&run.f);
+                engine_check_memory(&run.f);
         if (!run.provoked)
-                check_views(&run.f);
+                engine_check_views(&run.f);
         fx_deinit(&run.f);
         return 0;
 }
