@@ -22,9 +22,9 @@
 #include <sys/mman.h>
 
 #include "tests/fuzz/engine-checks.h"
+#include "tests/fuzz/engine-tables.h"
 #include "tests/unit/tiny-guest.h"
 #include "util/util.h"
-#include "vtl/hvpage.h"
 
 struct seed {
         uint8_t flags; /* SEED_* */
@@ -33,7 +33,10 @@ struct seed {
 #define SEED_HOSTILE 0x01u
 #define SEED_RIP_BEHIND 0x02u
 #define SEED_REFUSE 0x04u
-#define SEED_VTL1 0x08u /* anything goes: VTL1 is running already */
+#define SEED_VTL1 0x08u   /* anything goes: VTL1 is running already */
+#define SEED_STRICT 0x10u /* some pages can be kept from being executed */
+#define SEED_ACCEPT 0x20u /* policy accepts what is not enforced */
+#define SEED_NO_IPI 0x40u /* and no IPIs from VTL0 */
 
 struct step {
         uint8_t kind; /* enum step_kind; STEP_VP1: done by VP 1 */
@@ -46,6 +49,7 @@ _Static_assert(sizeof(struct step) == 12, "the corpus is made of these");
 #define STEP_VP1 0x80u
 #define STEPS_MAX 128
 #define STEP_NS 20000u
+#define STRICT_PAGES 8u
 
 enum step_kind {
         STEP_REGISTER,
@@ -75,6 +79,8 @@ enum step_kind {
         STEP_BAD_EXIT,
         STEP_FAILURE,
         STEP_TIME,
+        STEP_PORT,
+        STEP_INSTALL,
         _STEP_MAX,
 };
 
@@ -89,91 +95,6 @@ struct run {
 };
 
 /* ---- Steps ---- */
-
-static const uint16_t codes[] = {
-        HVCALL_MODIFY_VTL_PROTECTION_MASK,
-        HVCALL_ENABLE_PARTITION_VTL,
-        HVCALL_ENABLE_VP_VTL,
-        HVCALL_VTL_CALL,
-        HVCALL_VTL_RETURN,
-        HVCALL_GET_VP_REGISTERS,
-        HVCALL_SET_VP_REGISTERS,
-        HVCALL_GET_VP_INDEX_FROM_APIC_ID,
-        HVCALL_EXT_QUERY_CAPABILITIES,
-        0x0002,
-};
-
-static const uint32_t msr_numbers[] = {
-        HV_MSR_GUEST_OS_ID,
-        HV_MSR_HYPERCALL,
-        HV_MSR_VP_INDEX,
-        HV_MSR_TIME_REF_COUNT,
-        HV_MSR_REFERENCE_TSC,
-        HV_MSR_TSC_FREQUENCY,
-        HV_MSR_APIC_FREQUENCY,
-        HV_MSR_EOI,
-        HV_MSR_ICR,
-        HV_MSR_TPR,
-        HV_MSR_VP_ASSIST_PAGE,
-        HV_MSR_SCONTROL,
-        HV_MSR_SVERSION,
-        HV_MSR_SIEFP,
-        HV_MSR_SIMP,
-        HV_MSR_EOM,
-        HV_MSR_SINT0,
-        HV_MSR_SINT15,
-        LAPIC_MSR_BASE,
-        0x808,
-        0x80b,
-        0x830,
-        0x83f,
-        0x80f,
-        0x832,
-        0x6e0,
-};
-
-static const uint32_t names[] = {
-        HV_REGISTER_PENDING_EVENT0,
-        HV_X64_REGISTER_RAX,
-        HV_X64_REGISTER_RSP,
-        HV_X64_REGISTER_RIP,
-        HV_X64_REGISTER_RFLAGS,
-        HV_X64_REGISTER_XMM0,
-        HV_X64_REGISTER_CR0,
-        HV_X64_REGISTER_CR2,
-        HV_X64_REGISTER_CR3,
-        HV_X64_REGISTER_CR4,
-        HV_X64_REGISTER_CR8,
-        HV_X64_REGISTER_XFEM,
-        HV_X64_REGISTER_DR0,
-        HV_X64_REGISTER_DR7,
-        HV_X64_REGISTER_CS,
-        HV_X64_REGISTER_GS,
-        HV_X64_REGISTER_TR,
-        HV_X64_REGISTER_IDTR,
-        HV_X64_REGISTER_EFER,
-        HV_X64_REGISTER_KERNEL_GS_BASE,
-        HV_X64_REGISTER_APIC_BASE,
-        HV_X64_REGISTER_PAT,
-        HV_X64_REGISTER_LSTAR,
-        HV_REGISTER_VP_ASSIST_PAGE,
-        HV_REGISTER_SINT0,
-        HV_REGISTER_SIPP,
-        HV_REGISTER_VSM_VP_STATUS,
-        HV_REGISTER_VSM_VINA,
-        HV_REGISTER_VSM_PARTITION_CONFIG,
-        HV_REGISTER_VSM_VP_SECURE_CONFIG_VTL0,
-        HV_REGISTER_CR_INTERCEPT_CONTROL,
-        HV_REGISTER_CR_INTERCEPT_CR0_MASK,
-};
-
-static const struct {
-        unsigned port, offset;
-} outs[] = {
-        { HVPAGE_PORT_HYPERCALL, FX_OUT_HYPERCALL }, { HVPAGE_PORT_VTL_CALL, FX_OUT_CALL32 },
-        { HVPAGE_PORT_VTL_CALL, FX_OUT_CALL64 },     { HVPAGE_PORT_VTL_RETURN, FX_OUT_RETURN32 },
-        { HVPAGE_PORT_VTL_RETURN, FX_OUT_RETURN64 },
-};
 
 static void set_register(struct fx *f, unsigned vp, const struct step *s) {
         __u64 *const regs = (__u64 *) &fx_cpu(f, vp)->regs;
@@ -253,8 +174,20 @@ static void emulated(struct run *run, unsigned vp, const struct step *s, bool is
                 MUST(data == 0);
 }
 
+/* VTL1 alone, and Hyper-V's for both levels, but for those that VTL1 intercepts */
+static bool msr_is_ours(struct fx *f, unsigned vp, uint32_t msr, bool is_write) {
+        const struct plane_msr_filter *filter = &f->model->msr_filter;
+        int bit = plane_msr_bit(msr);
+
+        if (fx_active(f, vp) == 1 || (msr >= HV_MSR_FIRST && msr <= HV_MSR_LAST))
+                return true;
+        return bit >= 0 && plane_bit(is_write ? filter->write[0] : filter->read[0], (unsigned) bit);
+}
+
 static uint32_t msr_of(const struct step *s) {
-        return s->arg & 0x80 ? (uint32_t) HV_MSR_FIRST + s->where % 0x120u
+        if (s->arg & 0x80)
+                return (uint32_t) HV_MSR_FIRST + s->where % 0x120u;
+        return s->arg & 0x40 ? intercepted_msrs[s->arg % ARRAY_SIZE(intercepted_msrs)]
                              : msr_numbers[s->arg % ARRAY_SIZE(msr_numbers)];
 }
 
@@ -307,6 +240,36 @@ static void get_or_set(struct fx *f, unsigned vp, const struct step *s, bool set
                 (void) fx_get(f, vp, target, (uint8_t) s->where, name, &v);
 }
 
+/* An intercept of some kind, installed or removed */
+static void install(struct fx *f, unsigned vp, const struct step *s) {
+        static const uint32_t types[] = { HV_INTERCEPT_X64_IO_PORT, HV_INTERCEPT_X64_MSR_INDEX,
+                                          HV_INTERCEPT_X64_IO_PORT_RANGE, HV_INTERCEPT_X64_CPUID };
+        struct hv_input_install_intercept in = { .partition_id = HV_PARTITION_ID_SELF,
+                                                 .access_type_mask = s->arg >> 2 & 3,
+                                                 .intercept_type = types[s->arg & 3],
+                                                 .parameter = engine_harmless(s->value) };
+
+        if (in.intercept_type == HV_INTERCEPT_X64_MSR_INDEX)
+                in.parameter = s->arg & 0x80
+                                     ? s->value
+                                     : intercepted_msrs[s->where % ARRAY_SIZE(intercepted_msrs)];
+        (void) fx_call(f, vp, HVCALL_INSTALL_INTERCEPT, &in, sizeof(in));
+}
+
+/* IN, OUT, INS or OUTS of VTL0, where VTL1 intercepts it */
+static void port(struct fx *f, unsigned vp, const struct step *s) {
+        const struct plane_port_filter *filter = &f->model->port_filter;
+        struct vtl_exit e = { .kind = VTL_EXIT_PORT,
+                              .port = s->where,
+                              .len = 1u << s->arg % 3,
+                              .data = 1 + (s->arg >> 2 & 7),
+                              .is_write = s->arg >> 7 };
+        bool past = s->arg & 0x40;
+
+        if (fx_active(f, vp) == 0 && plane_bit(e.is_write ? filter->out : filter->in, e.port))
+                (void) fx_exit(f, vp, &e, past ? 0 : 1);
+}
+
 static void write_memory(struct fx *f, unsigned vp, uint64_t gpa, uint64_t value) {
         (void) plane_model_write(f->model, fx_active(f, vp), gpa, &value, sizeof(value));
 }
@@ -343,10 +306,12 @@ static void do_step(struct run *run, unsigned vp, const struct step *s) {
                 fast(run, vp, s);
                 break;
         case STEP_RDMSR:
-                (void) fx_rdmsr(f, vp, msr_of(s), &value);
+                if (msr_is_ours(f, vp, msr_of(s), false))
+                        (void) fx_rdmsr(f, vp, msr_of(s), &value);
                 break;
         case STEP_WRMSR:
-                (void) fx_wrmsr(f, vp, msr_of(s), engine_harmless(s->value));
+                if (msr_is_ours(f, vp, msr_of(s), true))
+                        (void) fx_wrmsr(f, vp, msr_of(s), engine_harmless(s->value));
                 break;
         case STEP_LOAD:
                 emulated(run, vp, s, false);
@@ -410,9 +375,27 @@ static void do_step(struct run *run, unsigned vp, const struct step *s) {
                 f->now_ns += s->value & 0xffffffffff;
                 (void) fx_kick(f, vp);
                 break;
+        case STEP_PORT:
+                port(f, vp, s);
+                break;
+        case STEP_INSTALL:
+                install(f, vp, s);
+                break;
         case _STEP_MAX:
                 break;
         }
+}
+
+/* VTL0 was let through to a page that is not to be executed: how that ends */
+static void end_step(struct fx *f, unsigned vp, const struct step *s) {
+        static const uint32_t ends[] = { VTL_STEP_DONE, VTL_STEP_OTHERWISE, VTL_STEP_UNDERWAY };
+        const struct vtl_exit e = { .kind = VTL_EXIT_STEP,
+                                    .len = ends[s->where % ARRAY_SIZE(ends)],
+                                    .data = s->value & 0xe00f };
+        const struct vtl_action *a = &fx_ctl(f, vp)->action;
+
+        while (!f->error && a->kind == VTL_ACTION_RUN && a->step != VTL_STEP_NONE)
+                (void) fx_exit(f, vp, &e, 0);
 }
 
 /*
@@ -429,6 +412,8 @@ static void handle_in_vtl1(struct fx *f, unsigned vp, const struct step *s) {
         fx_cpu(f, vp)->regs.rflags &= ~0x200ull;
         (void) fx_wrmsr(f, vp, HV_MSR_EOI, 0);
         (void) fx_get(f, vp, HV_VP_INDEX_SELF, 0x10, HV_X64_REGISTER_RIP, &v);
+        if (s->arg & 4)
+                install(f, vp, s);
         if (s->arg & 2 && gpn != CLOSED >> HV_PAGE_SHIFT && gpn != READ_ONLY >> HV_PAGE_SHIFT)
                 (void) fx_protect_page(f, vp, masks[s->arg % ARRAY_SIZE(masks)], gpn);
         memset(f->overlay + (size_t) vtl_overlay_page(VTL_OVERLAY_SIMP, vp, 1) * HV_PAGE_SIZE, 0,
@@ -459,6 +444,14 @@ static uint8_t *fresh_ram(void) {
 }
 
 static void start(struct run *run, unsigned flags) {
+        const struct vtl_options options = {
+                .accept_mbec = flags & SEED_ACCEPT,
+                .accept_startup_denial = flags & SEED_ACCEPT,
+                .accept_cr_intercepts = flags & SEED_ACCEPT,
+                .exact_debug_registers = flags & SEED_ACCEPT,
+                .refuse_lower_ipi = flags & SEED_NO_IPI,
+                .strict_execute_pages = flags & SEED_STRICT ? STRICT_PAGES : 0,
+        };
         struct fx *f = &run->f;
 
         run->hostile = flags & SEED_HOSTILE;
@@ -467,6 +460,7 @@ static void start(struct run *run, unsigned flags) {
                                          .ram = fresh_ram(),
                                          .refuse = !run->hostile && flags & SEED_REFUSE,
                                          .tsc_khz = 1000000,
+                                         .options = &options,
                                          .own_clock = true });
         if (run->hostile) {
                 fx_start_vtl1(f);
@@ -487,12 +481,14 @@ static void take_step(struct run *run, const struct step *s) {
         f->now_ns += STEP_NS;
         if (!run->hostile) {
                 do_step(run, vp, s);
+                end_step(f, vp, s);
                 return;
         }
         if (fx_active(f, vp) == 1)
                 handle_in_vtl1(f, vp, s);
         else
                 do_step(run, vp, s);
+        end_step(f, vp, s);
         if (!run->hostile)
                 return;
         engine_check_closed(f);

@@ -13,12 +13,15 @@ import sys
 
 (REGISTER, MODE, WRITE, CODE, OUT, CALL, FAST, RDMSR, WRMSR, LOAD, STORE, FAULT, KICK, WINDOW,
  HALT, CR8, VTL_CALL, VTL_RETURN, EVENT, ENABLE, MODIFY, GET, SET, KICKED, BAD_EXIT,
- FAILURE, TIME) = range(27)
+ FAILURE, TIME, PORT, INSTALL) = range(29)
 VP1 = 0x80
-HOSTILE, BEHIND, REFUSE, VTL1 = 1, 2, 4, 8
+HOSTILE, BEHIND, REFUSE, VTL1, STRICT, ACCEPT, NO_IPI = 1, 2, 4, 8, 16, 32, 64
 
-# Positions in the tables of fuzz-engine.c
-C_MODIFY, C_PARTITION, C_VP, C_CALL, C_RETURN, C_GET, C_SET, C_APIC, C_EXT, C_NONE = range(10)
+# Positions in the tables of engine-tables.h
+(C_MODIFY, C_PARTITION, C_VP, C_CALL, C_RETURN, C_GET, C_SET, C_APIC, C_EXT, C_FLUSH,
+ C_FLUSH_LIST, C_FLUSH_EX, C_FLUSH_LIST_EX, C_SPIN, C_IPI, C_IPI_EX, C_INTERCEPT, C_TRANSLATE,
+ C_TRANSLATE_EX, C_POST, C_POST_DIRECT, C_SIGNAL, C_SIGNAL_DIRECT, C_ASSERT, C_START, C_SPARSE,
+ C_NONE) = range(27)
 (M_OS_ID, M_HYPERCALL, M_INDEX, M_TIME, M_TSC, M_TSC_HZ, M_APIC_HZ, M_EOI, M_ICR, M_TPR, M_ASSIST,
  M_SCONTROL, M_SVERSION, M_SIEFP, M_SIMP, M_EOM, M_SINT0, M_SINT15, M_APIC_BASE) = range(19)
 (N_EVENT, N_RAX, N_RSP, N_RIP, N_RFLAGS, N_XMM, N_CR0, N_CR2, N_CR3, N_CR4, N_CR8, N_XFEM, N_DR0,
@@ -52,6 +55,28 @@ INPUT = 0x110  # the page of hypercall input
 ENABLE_ALL = step(ENABLE, 0) + step(ENABLE, 1, 0) + step(VTL_CALL) + step(ENABLE, 2, 0, 0x1f)
 HEADER = step(WRITE, 0, INPUT, SELF) + step(WRITE, 1, INPUT, 0xfffffffe)
 RETURN = step(VTL_RETURN, 1)
+LSTAR = 0x40 | 5  # of those MSRs that are intercepted
+PORT_IN, MSR_WRITE = 1 << 2, 1 | 2 << 2  # InstallIntercept: type and access
+
+
+def called(code, control, *words):
+    """A hypercall with that input"""
+    return b"".join(step(WRITE, i, INPUT, w) for i, w in enumerate(words)) + step(CALL, code, 0, control)
+
+
+ALL_CALLS = (
+    called(C_FLUSH, 0, 0, 3, 3) + called(C_FLUSH_LIST, 2 << 32, 0, 3, 3, 0x5000, 0x180001) +
+    called(C_FLUSH_EX, 1 << 17, 0, 2, 0, 1, 3) +
+    called(C_FLUSH_LIST_EX, 1 << 32, 0, 3, 1, 0, 0x180000) + step(FAST, C_SPIN, 0, 1000) +
+    called(C_IPI, 0, 0x50, 3) + called(C_IPI, 0, 0x50 | 0x11 << 32, 3) +
+    called(C_IPI_EX, 0, 0x50, 1, 0) + called(C_TRANSLATE, 0, SELF, 0xfffffffe, 5, CLOSED) +
+    called(C_TRANSLATE_EX, 0, SELF, 0xfffffffe, 5 | 0x11 << 56, READ_ONLY) +
+    called(C_POST, 0, 1, 8 << 32 | 1, 7) +
+    called(C_POST_DIRECT, 0, SELF, 0x0000000200000000, 8 << 32 | 1, 7) +
+    called(C_SIGNAL, 0, 1 << 32) + called(C_SIGNAL_DIRECT, 0, SELF, 5 << 48 | 2 << 40) +
+    called(C_ASSERT, 0, SELF, 0, 0, 0x51) +
+    called(C_START, 0, SELF, 1) +
+    called(C_SPARSE, 2 << 32, SELF, 1 << 8, CLOSED, FREE))
 
 CORPUS = {
     "hostile-fault": (HOSTILE,
@@ -141,6 +166,26 @@ CORPUS = {
         step(ENABLE, 0) + step(ENABLE, 1) + step(MODE, 2, 0, 1) + step(REGISTER, 0, 0, 0x11) +
         step(REGISTER, RCX) + step(REGISTER, RDX) + step(OUT, ENTRY_CALL32) +
         step(MODE, 2, 0, 1) + step(REGISTER, 0, 0, 0x12) + step(OUT, ENTRY_RETURN32)),
+    "calls": (VTL1 | ACCEPT, ALL_CALLS + RETURN + ALL_CALLS),
+    "hostile-calls": (HOSTILE, ALL_CALLS + step(KICK, 1) + called(C_INTERCEPT, 0, SELF, 1)),
+    "no-ipi": (VTL1 | NO_IPI, RETURN + called(C_IPI, 0, 0x50 | 0x11 << 32, 3)),
+    "intercepts": (VTL1,
+        step(ENABLE, 3) + step(WRMSR, M_SINT0, 0, 0x60) + step(WRMSR, M_SIMP, 0, SIMP) +
+        step(INSTALL, PORT_IN, 0, 0x60) + step(INSTALL, MSR_WRITE, 5) + RETURN +
+        step(PORT, 0, 0x60) + step(WINDOW) + step(WRMSR, M_EOI) + RETURN +
+        step(WRMSR, LSTAR, 0, 0x1234) + step(WINDOW) + step(INSTALL, 0, 0, 0x60) + RETURN +
+        step(PORT, 0x40, 0x60)),
+    "hostile-intercepts": (HOSTILE,
+        step(VTL_CALL) + step(KICK, 4 | PORT_IN, 0, 0x60) + step(PORT, 0, 0x60) + step(KICK) +
+        step(VTL_CALL) + step(KICK, MSR_WRITE | 4, 5) + step(WRMSR, LSTAR, 0, 0x1234) +
+        step(KICK)),
+    "strict": (VTL1 | STRICT,
+        step(ENABLE, 2, 0, 0x1f) + step(MODIFY, 0, FREE, 3) + RETURN +
+        faulting(STORE_RAX, FREE << 12) + faulting(REP_MOVS, FREE << 12) +
+        step(FAULT, 0, 1) + step(FAULT, 0, 2)),
+    "hostile-strict": (HOSTILE | STRICT,
+        faulting(LOAD_RAX, READ_ONLY << 12) + faulting(STORE_RAX, READ_ONLY << 12) + step(KICK, 6) +
+        faulting(LOAD_RAX, CLOSED << 12) + step(KICK, 2, FREE) + faulting(LOAD_RAX, FREE << 12)),
     "modes": (0, b"".join(step(MODE, m, 0, 3) + step(CALL, C_EXT) for m in (1, 4, 2, 0))),
     "continuation": (VTL1,
         HEADER + step(WRITE, 2, INPUT, 0x0009000300090003) + step(KICKED, 1) +
