@@ -398,6 +398,7 @@ int vtl_engine_exit(struct vtl_vp *vp) {
                 publish(vp);
         }
         if (r < 0) {
+                vtl_strict_abandon(vp);
                 if (log_ratelimit(&p->log_limit, LOG_INTERVAL_MS, LOG_BURST))
                         log_error("VP %u: the engine cannot serve exit %u: %s", vp->index,
                                   vp->ctl->exit.kind, strerror(-r));

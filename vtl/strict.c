@@ -240,6 +240,15 @@ int vtl_strict_begin(struct vtl_vp *vp, const struct fault_touched *touched) {
         return 1;
 }
 
+void vtl_strict_abandon(struct vtl_vp *vp) {
+        if (!vp->step.active)
+                return;
+        vp->step.active = false;
+        vp->ctl->action.step = VTL_STEP_NONE;
+        if (change(vp, false) == 0)
+                vtl_release(vp);
+}
+
 /* TF was KVM's: not for the guest's eyes. Nobody else was in the guest since. */
 static int clean_image(struct vtl_vp *vp) {
         uint64_t gpa;

@@ -43,5 +43,9 @@ void vtl_strict_undo(struct vtl_partition *p, const uint64_t *gpns, size_t n, co
  */
 int vtl_strict_begin(struct vtl_vp *vp, const struct fault_touched *touched);
 
+/* The engine cannot go on, and the VP will not enter: the pages are closed again before the other
+ * VPs are let go, or they are not. */
+void vtl_strict_abandon(struct vtl_vp *vp);
+
 /* Whatever came of it: the first thing at the VP's next exit. Return: 0 or a negative errno. */
 int vtl_strict_end(struct vtl_vp *vp, const struct vtl_exit *e);

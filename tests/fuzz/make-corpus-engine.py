@@ -183,6 +183,9 @@ CORPUS = {
         step(ENABLE, 2, 0, 0x1f) + step(MODIFY, 0, FREE, 3) + RETURN +
         faulting(STORE_RAX, FREE << 12) + faulting(REP_MOVS, FREE << 12) +
         step(FAULT, 0, 1) + step(FAULT, 0, 2)),
+    "strict-no-progress": (VTL1 | STRICT,
+        step(ENABLE, 2, 0, 0x1f) + step(MODIFY, 0, FREE, 3) + RETURN +
+        faulting(STORE_RAX, FREE << 12) + step(FAULT, 0, 1) * 17),
     "hostile-strict": (HOSTILE | STRICT,
         faulting(LOAD_RAX, READ_ONLY << 12) + faulting(STORE_RAX, READ_ONLY << 12) + step(KICK, 6) +
         faulting(LOAD_RAX, CLOSED << 12) + step(KICK, 2, FREE) + faulting(LOAD_RAX, FREE << 12)),

@@ -270,6 +270,8 @@ static void test_no_progress(void **state) {
         for (unsigned i = 0; i < 15; i++)
                 assert_int_equal(fx_fault(f, 0), 0);
         assert_int_equal(fx_fault(f, 0), -ENOTRECOVERABLE);
+        assert_int_equal(f->action.step, VTL_STEP_NONE);
+        assert_closed(f);
 }
 
 static void test_fetch(void **state) {
@@ -450,6 +452,23 @@ static void test_handler_in_the_way(void **state) {
         assert_closed(f);
 }
 
+/* The engine gives up, and the page cannot be closed: the other VPs stay out. */
+static void test_cannot_be_closed(void **state) {
+        struct fx *f = *state;
+
+        protect(f, PAGE, RW);
+        at_code(f, store_rax, sizeof(store_rax));
+        assert_int_equal(fx_fault(f, 0), 0);
+        assert_open(f);
+        f->model->fail_at = 1;
+        f->model->fail_with = -ENOMEM;
+        f->p->current = fx_vp(f, 0);
+        vtl_strict_abandon(fx_vp(f, 0));
+        assert_int_equal(f->model->fail_at, 0);
+        assert_ptr_equal(f->p->holder, fx_vp(f, 0));
+        assert_int_equal(fx_ctl(f, 1)->hold, 1);
+}
+
 static void test_user_only(void **state) {
         bool flipped = false;
         struct fx *f = *state;
@@ -477,12 +496,25 @@ static void test_refused(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                TEST(test_idt_that_wraps), TEST(test_room),           TEST(test_undo),
-                TEST(test_step),           TEST(test_other_ends),     TEST(test_underway),
-                TEST(test_no_progress),    TEST(test_fetch),          TEST(test_forbidden),
-                TEST(test_cannot),         TEST(test_idt_in_the_way), TEST(test_flags),
-                TEST(test_flags_loaded),   TEST(test_delivery),       TEST(test_handler_in_the_way),
-                TEST(test_user_only),      TEST(test_refused),
+                TEST(test_idt_that_wraps),
+                TEST(test_room),
+                TEST(test_undo),
+                TEST(test_step),
+                TEST(test_other_ends),
+                TEST(test_underway),
+                TEST(test_no_progress),
+                TEST(test_fetch),
+                TEST(test_forbidden),
+                TEST(test_cannot),
+                TEST(test_idt_in_the_way),
+                TEST(test_flags),
+                TEST(test_flags_loaded),
+                TEST(test_delivery),
+                TEST(test_handler_in_the_way),
+                TEST(test_user_only),
+                TEST(test_refused),
+
+                TEST(test_cannot_be_closed),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
