@@ -23,6 +23,7 @@
 
 #include "tests/fuzz/engine-checks.h"
 #include "tests/fuzz/engine-tables.h"
+#include "tests/unit/state-guest.h"
 #include "tests/unit/tiny-guest.h"
 #include "util/util.h"
 
@@ -81,6 +82,7 @@ enum step_kind {
         STEP_TIME,
         STEP_PORT,
         STEP_INSTALL,
+        STEP_SAVE,
         _STEP_MAX,
 };
 
@@ -274,6 +276,21 @@ static void write_memory(struct fx *f, unsigned vp, uint64_t gpa, uint64_t value
         (void) plane_model_write(f->model, fx_active(f, vp), gpa, &value, sizeof(value));
 }
 
+/* The VMM saves its machine and restores what it has saved, which is all there was. */
+static void save_and_load(struct run *run) {
+        _cleanup_(blob_free) struct blob saved = BLOB_EMPTY, again = BLOB_EMPTY;
+        struct fx *f = &run->f;
+
+        if (run->provoked)
+                return;
+        MUST(state_guest_ask(f, VTL_STATE_PAUSE, 0) == 0);
+        MUST(state_guest_save(f, &saved) == 0);
+        MUST(state_guest_load(f, saved.data, saved.size) == 0);
+        MUST(state_guest_save(f, &again) == 0);
+        MUST(again.size == saved.size && memcmp(again.data, saved.data, saved.size) == 0);
+        MUST(state_guest_ask(f, VTL_STATE_CONTINUE, 0) == 0);
+}
+
 /* What the active level of a VP does */
 static void do_step(struct run *run, unsigned vp, const struct step *s) {
         struct fx *f = &run->f;
@@ -380,6 +397,9 @@ static void do_step(struct run *run, unsigned vp, const struct step *s) {
                 break;
         case STEP_INSTALL:
                 install(f, vp, s);
+                break;
+        case STEP_SAVE:
+                save_and_load(run);
                 break;
         case _STEP_MAX:
                 break;

@@ -13,7 +13,7 @@ import sys
 
 (REGISTER, MODE, WRITE, CODE, OUT, CALL, FAST, RDMSR, WRMSR, LOAD, STORE, FAULT, KICK, WINDOW,
  HALT, CR8, VTL_CALL, VTL_RETURN, EVENT, ENABLE, MODIFY, GET, SET, KICKED, BAD_EXIT,
- FAILURE, TIME, PORT, INSTALL) = range(29)
+ FAILURE, TIME, PORT, INSTALL, SAVE) = range(30)
 VP1 = 0x80
 HOSTILE, BEHIND, REFUSE, VTL1, STRICT, ACCEPT, NO_IPI = 1, 2, 4, 8, 16, 32, 64
 
@@ -189,6 +189,13 @@ CORPUS = {
     "hostile-strict": (HOSTILE | STRICT,
         faulting(LOAD_RAX, READ_ONLY << 12) + faulting(STORE_RAX, READ_ONLY << 12) + step(KICK, 6) +
         faulting(LOAD_RAX, CLOSED << 12) + step(KICK, 2, FREE) + faulting(LOAD_RAX, FREE << 12)),
+    "saved": (VTL1 | STRICT,
+        step(SAVE) + step(ENABLE, 2, 0, 0x1f) + step(ENABLE, 3) + step(MODIFY, 0, FREE, 3) +
+        step(WRMSR, M_ASSIST, 0, ASSIST) + step(WRMSR, M_SIMP, 0, SIMP) +
+        step(WRMSR, ANY, 0xb1, 10000) + step(WRMSR, ANY, 0xb0, 0x51061b) + step(SAVE) + RETURN +
+        step(STORE, 7, FREE, 0x55) + step(SAVE | VP1) + step(TIME, 0, 0, 2000000) +
+        step(ENABLE, 1, 1) + step(SAVE) + step(VTL_CALL | VP1) + step(SAVE)),
+    "hostile-saved": (HOSTILE, step(SAVE) + step(LOAD, 7, CLOSED) + step(VTL_CALL) + step(SAVE)),
     "modes": (0, b"".join(step(MODE, m, 0, 3) + step(CALL, C_EXT) for m in (1, 4, 2, 0))),
     "continuation": (VTL1,
         HEADER + step(WRITE, 2, INPUT, 0x0009000300090003) + step(KICKED, 1) +
