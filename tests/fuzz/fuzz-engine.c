@@ -281,8 +281,8 @@ static void save_and_load(struct run *run) {
         _cleanup_(blob_free) struct blob saved = BLOB_EMPTY, again = BLOB_EMPTY;
         struct fx *f = &run->f;
 
-        if (run->provoked)
-                return;
+        if (run->provoked || f->p->holder)
+                return; /* all VPs are out of the guest */
         MUST(state_guest_ask(f, VTL_STATE_PAUSE, 0) == 0);
         MUST(state_guest_save(f, &saved) == 0);
         MUST(state_guest_load(f, saved.data, saved.size) == 0);
@@ -418,6 +418,15 @@ static void end_step(struct fx *f, unsigned vp, const struct step *s) {
                 (void) fx_exit(f, vp, &e, 0);
 }
 
+/* Also where the engine has given up with another VP */
+static void end_all(struct fx *f) {
+        static const struct vtl_exit e = { .kind = VTL_EXIT_STEP, .len = VTL_STEP_OTHERWISE };
+
+        for (unsigned vp = 0; vp < f->model->n_vps; vp++)
+                if (fx_ctl(f, vp)->action.step != VTL_STEP_NONE)
+                        (void) fx_serve(f, vp, &e);
+}
+
 /*
  * An honest VTL1: takes its interrupt, looks at VTL0, changes the rights of another page, empties
  * the slot and returns.
@@ -499,16 +508,14 @@ static void take_step(struct run *run, const struct step *s) {
         struct fx *f = &run->f;
 
         f->now_ns += STEP_NS;
-        if (!run->hostile) {
-                do_step(run, vp, s);
-                end_step(f, vp, s);
-                return;
-        }
-        if (fx_active(f, vp) == 1)
+        end_step(f, vp, s);
+        if (run->hostile && fx_active(f, vp) == 1)
                 handle_in_vtl1(f, vp, s);
         else
                 do_step(run, vp, s);
-        end_step(f, vp, s);
+        /* The other VP had left the guest before, and is served first. */
+        if ((s->kind & ~STEP_VP1) % _STEP_MAX != STEP_FAULT || !(s->arg & 1))
+                end_step(f, vp, s);
         if (!run->hostile)
                 return;
         engine_check_closed(f);
@@ -535,6 +542,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 MUST(run.f.error == 0 || run.f.error == -ENOTRECOVERABLE || run.provoked);
                 MUST(run.f.model->protected_overlays == 0);
         }
+        end_all(&run.f);
         if (run.hostile)
                 engine_check_memory(&run.f);
         if (!run.provoked)

@@ -186,6 +186,11 @@ CORPUS = {
     "strict-no-progress": (VTL1 | STRICT,
         step(ENABLE, 2, 0, 0x1f) + step(MODIFY, 0, FREE, 3) + RETURN +
         faulting(STORE_RAX, FREE << 12) + step(FAULT, 0, 1) * 17),
+    "strict-two": (VTL1 | STRICT,
+        step(ENABLE, 2, 0, 0x1f) + step(MODIFY, 0, FREE, 3) + step(ENABLE, 1, 1) + RETURN +
+        code(STORE_RAX) + step(REGISTER, RBX, value=FREE << 12) + step(FAULT, 1) +
+        step(VTL_CALL | VP1) + step(MODIFY | VP1, 0, FREE, 0xf) + step(FAULT) +
+        step(MODIFY | VP1, 0, FREE, 1) + step(FAULT, 1) + step(MODIFY | VP1, 0, FREE, 0)),
     "hostile-strict": (HOSTILE | STRICT,
         faulting(LOAD_RAX, READ_ONLY << 12) + faulting(STORE_RAX, READ_ONLY << 12) + step(KICK, 6) +
         faulting(LOAD_RAX, CLOSED << 12) + step(KICK, 2, FREE) + faulting(LOAD_RAX, FREE << 12)),
