@@ -14,6 +14,15 @@
 #define CR0_PE 1u
 #define RFLAGS_VM (1u << 17)
 
+struct call {
+        struct vtl_vp *vp;
+        struct kvm_xsave fpu; /* once its input was read from there */
+};
+
+static struct vtl_vp *vp_of(void *userdata) {
+        return ((struct call *) userdata)->vp;
+}
+
 /* Parameters must lie in RAM, not on an overlay page, with the caller's rights; else the input is
  * invalid. */
 static int memory_status(const struct vtl_vp *vp, uint64_t gpa, int r) {
@@ -24,7 +33,7 @@ static int memory_status(const struct vtl_vp *vp, uint64_t gpa, int r) {
 }
 
 static int io_read(void *userdata, uint64_t gpa, void *buf, uint32_t len) {
-        const struct vtl_vp *vp = userdata;
+        const struct vtl_vp *vp = vp_of(userdata);
 
         return memory_status(
                 vp, gpa,
@@ -32,7 +41,7 @@ static int io_read(void *userdata, uint64_t gpa, void *buf, uint32_t len) {
 }
 
 static int io_write(void *userdata, uint64_t gpa, const void *buf, uint32_t len) {
-        const struct vtl_vp *vp = userdata;
+        const struct vtl_vp *vp = vp_of(userdata);
 
         return memory_status(vp, gpa,
                              vtl_memory_write(vp->partition, vp->active_vtl, gpa, buf, len,
@@ -40,7 +49,7 @@ static int io_write(void *userdata, uint64_t gpa, const void *buf, uint32_t len)
 }
 
 static int io_probe_write(void *userdata, uint64_t gpa, uint32_t len) {
-        const struct vtl_vp *vp = userdata;
+        const struct vtl_vp *vp = vp_of(userdata);
 
         return memory_status(
                 vp, gpa,
@@ -48,22 +57,30 @@ static int io_probe_write(void *userdata, uint64_t gpa, uint32_t len) {
 }
 
 static int io_get_xmm(void *userdata, uint8_t xmm[HV_XMM_PAIRS][16]) {
-        return vtl_xmm_get(userdata, 0, HV_XMM_PAIRS, xmm);
+        struct call *c = userdata;
+        int r = vtl_fpu_get(c->vp, &c->fpu);
+
+        if (r == 0)
+                vtl_fpu_xmm(&c->fpu, 0, HV_XMM_PAIRS, xmm);
+        return r;
 }
 
+/* No call with outputs writes FPU registers, so what was read with the input still holds. */
 static int io_set_xmm(void *userdata, const uint8_t xmm[HV_XMM_PAIRS][16]) {
-        return vtl_xmm_set(userdata, 0, HV_XMM_PAIRS, xmm);
+        struct call *c = userdata;
+
+        return vtl_fpu_put_xmm(c->vp, &c->fpu, 0, HV_XMM_PAIRS, xmm);
 }
 
 /* Somebody waits for this VP: let interrupts in between two elements (vsm.md 2.7). */
 static bool io_should_yield(void *userdata) {
-        const struct vtl_vp *vp = userdata;
+        const struct vtl_vp *vp = vp_of(userdata);
 
         return atomic_load(&vp->ctl->kicked) != 0;
 }
 
 static int io_vtl_switch(void *userdata, bool is_return, uint64_t input) {
-        int r = vtl_guest_switch(userdata, is_return, input);
+        int r = vtl_guest_switch(vp_of(userdata), is_return, input);
 
         if (r == VTL_ENTRY_AGAIN)
                 return HV_DISPATCH_RETRY;
@@ -107,6 +124,7 @@ int hvcall_serve(struct vtl_vp *vp) {
         struct vtl_control_vp *ctl = vp->ctl;
         const struct kvm_sregs *s = &ctl->sregs;
         struct call_registers before = load_registers(&ctl->regs), r = before;
+        struct call c;
         struct hv_io io = {
                 .long_mode = vtl_long_mode(s),
                 .protected_mode = (s->cr0 & CR0_PE) && !(ctl->regs.rflags & RFLAGS_VM),
@@ -128,7 +146,7 @@ int hvcall_serve(struct vtl_vp *vp) {
                 .set_xmm = io_set_xmm,
                 .should_yield = io_should_yield,
                 .vtl_switch = io_vtl_switch,
-                .userdata = vp,
+                .userdata = &c,
         };
         int offset = hvpage_out_offset(ctl->exit.port, ctl->regs.rip), d;
         unsigned vtl = vp->active_vtl;
@@ -136,6 +154,7 @@ int hvcall_serve(struct vtl_vp *vp) {
 
         if (offset < 0)
                 return -EINVAL; /* the library sends only what comes from an entry of the page */
+        c.vp = vp;
         VTL_PROBE_HYPERCALL(vp->index, vtl, control, ctl->regs.rip);
         d = hv_dispatch(hv_calls, hv_calls_n, &io, vp);
         VTL_PROBE_HYPERCALL_DONE(vp->index, vtl, control, d, r.rax);

@@ -18,8 +18,11 @@ static int serve_op(void *userdata, struct vtl_op *op) {
 }
 
 static int serve(struct vtlvmm_vcpu *c) {
-        int r = mailbox_call(c->vp->ctl, &c->spin, &c->vtlvmm->dead, serve_op, c);
+        int r;
 
+        plane_remote_give(&plane_stock_ops, &c->vtlvmm->planes, c->index, c->vp->active,
+                          c->vp->ctl);
+        r = mailbox_call(c->vp->ctl, &c->spin, &c->vtlvmm->dead, serve_op, c);
         return r == -EOWNERDEAD
                      ? vtlvmm_fail(c->vtlvmm, r,
                                    "the process that serves this guest's trust levels is gone")

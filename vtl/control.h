@@ -153,6 +153,8 @@ enum vtl_op_code {
         VTL_OP_FILTER_PORTS,
         VTL_OP_STATE_PUT,
         VTL_OP_STATE_GET,
+        VTL_OP_GIVEN, /* L, with each exit: data is what a get of that plane and class gives, when
+                         its len is that of the class */
         _VTL_OP_MAX,
 };
 

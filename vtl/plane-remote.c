@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "util/util.h"
+#include "vtl/hvpage.h"
 #include "vtl/plane-remote.h"
+#include "vtl/switch.h"
 
 static struct vtl_op *begin(struct plane_remote *p, unsigned vp, enum vtl_op_code code,
                             unsigned plane) {
@@ -23,11 +25,18 @@ static int call(struct plane_remote *p, unsigned vp) {
 static int remote_get(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, void *buf,
                       size_t len) {
         struct plane_remote *p = ctx;
-        struct vtl_op *op = begin(p, vp, VTL_OP_GET, plane);
+        struct vtl_op *op = &vtl_control_vp(p->control, vp)->op;
         int r;
 
         if (len > sizeof(op->data))
                 return -E2BIG;
+        /* Any other operation takes its place, and with that what it may have changed. */
+        if (op->code == VTL_OP_GIVEN && op->plane == plane && op->arg == (uint32_t) cls &&
+            op->len == len) {
+                memcpy(buf, op->data, len);
+                return 0;
+        }
+        (void) begin(p, vp, VTL_OP_GET, plane);
         op->arg = cls;
         op->len = (uint32_t) len;
         memcpy(op->data, buf, len); /* MSR numbers go in */
@@ -242,8 +251,44 @@ int plane_remote_serve(const struct plane_ops *ops, void *ctx, unsigned vp, stru
                 if (r == 0)
                         memcpy(op->data, data, len);
                 return r;
+        case VTL_OP_GIVEN:
         case _VTL_OP_MAX:
                 break;
         }
         return -EINVAL;
+}
+
+/* Fast calls whose 16 bytes in RDX and R8 are enough */
+static bool is_short(unsigned code) {
+        static const uint16_t codes[] = { HVCALL_NOTIFY_LONG_SPIN_WAIT,
+                                          HVCALL_SEND_SYNTHETIC_CLUSTER_IPI,
+                                          HVCALL_ENABLE_PARTITION_VTL, HVCALL_SIGNAL_EVENT,
+                                          HVCALL_EXT_QUERY_CAPABILITIES };
+
+        for (size_t i = 0; i < ARRAY_SIZE(codes); i++)
+                if (codes[i] == code)
+                        return true;
+        return false;
+}
+
+static bool seems_to_use_xmm(const struct vtl_control_vp *ctl) {
+        uint64_t control = ctl->regs.rcx;
+
+        return ctl->exit.kind == VTL_EXIT_HYPERCALL && ctl->exit.port == HVPAGE_PORT_HYPERCALL &&
+               (control & HV_CONTROL_FAST) && vtl_long_mode(&ctl->sregs) &&
+               !is_short(control & HV_CONTROL_CODE_MASK);
+}
+
+void plane_remote_give(const struct plane_ops *ops, void *ctx, unsigned vp, unsigned plane,
+                       struct vtl_control_vp *ctl) {
+        struct vtl_op *op = &ctl->op;
+
+        op->code = VTL_OP_GIVEN;
+        op->len = 0;
+        if (!seems_to_use_xmm(ctl) ||
+            ops->get(ctx, vp, plane, PLANE_XSAVE, op->data, sizeof(struct kvm_xsave)) < 0)
+                return;
+        op->plane = plane;
+        op->arg = PLANE_XSAVE;
+        op->len = sizeof(struct kvm_xsave);
 }

@@ -29,3 +29,14 @@ extern const struct plane_ops plane_remote_ops; /* ctx is a struct plane_remote 
  * Return: the operation's result; -EINVAL for a request that is out of range.
  */
 int plane_remote_serve(const struct plane_ops *ops, void *ctx, unsigned vp, struct vtl_op *op);
+
+/**
+ * plane_remote_give() - the other end, before an exit is handed over: what the engine will ask for
+ * @plane: the active one
+ * @ctl: with the exit and the registers
+ *
+ * The FPU, where a hypercall seems to have parameters in XMM registers. What is not given, or given
+ * in vain, costs time only.
+ */
+void plane_remote_give(const struct plane_ops *ops, void *ctx, unsigned vp, unsigned plane,
+                       struct vtl_control_vp *ctl);

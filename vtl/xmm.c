@@ -12,9 +12,13 @@
 #define XSTATE_X87 1ull
 #define XSTATE_SSE 2ull
 
+int vtl_fpu_get(struct vtl_vp *vp, struct kvm_xsave *ret) {
+        return vtl_op(vp->partition, get, vp->active_vtl, PLANE_XSAVE, ret, sizeof(*ret));
+}
+
 static int get_bytes(struct vtl_vp *vp, size_t offset, void *ret, size_t len) {
         struct kvm_xsave x;
-        int r = vtl_op(vp->partition, get, vp->active_vtl, PLANE_XSAVE, &x, sizeof(x));
+        int r = vtl_fpu_get(vp, &x);
 
         if (r == 0)
                 memcpy(ret, (uint8_t *) &x + offset, len);
@@ -22,28 +26,44 @@ static int get_bytes(struct vtl_vp *vp, size_t offset, void *ret, size_t len) {
 }
 
 /* @component: which may have been in its initial state until now */
+static int put_bytes(struct vtl_vp *vp, struct kvm_xsave *x, size_t offset, const void *value,
+                     size_t len, uint64_t component) {
+        uint64_t in_use;
+
+        memcpy((uint8_t *) x + offset, value, len);
+        memcpy(&in_use, (uint8_t *) x + XSTATE_BV_OFFSET, sizeof(in_use));
+        in_use |= component;
+        memcpy((uint8_t *) x + XSTATE_BV_OFFSET, &in_use, sizeof(in_use));
+        return vtl_op(vp->partition, set, vp->active_vtl, PLANE_XSAVE, x, sizeof(*x));
+}
+
 static int set_bytes(struct vtl_vp *vp, size_t offset, const void *value, size_t len,
                      uint64_t component) {
-        struct vtl_partition *p = vp->partition;
         struct kvm_xsave x;
-        uint64_t in_use;
-        int r = vtl_op(p, get, vp->active_vtl, PLANE_XSAVE, &x, sizeof(x));
+        int r = vtl_fpu_get(vp, &x);
 
-        if (r < 0)
-                return r;
-        memcpy((uint8_t *) &x + offset, value, len);
-        memcpy(&in_use, (uint8_t *) &x + XSTATE_BV_OFFSET, sizeof(in_use));
-        in_use |= component;
-        memcpy((uint8_t *) &x + XSTATE_BV_OFFSET, &in_use, sizeof(in_use));
-        return vtl_op(p, set, vp->active_vtl, PLANE_XSAVE, &x, sizeof(x));
+        return r < 0 ? r : put_bytes(vp, &x, offset, value, len, component);
+}
+
+static size_t xmm_offset(unsigned first) {
+        return XMM_OFFSET + 16 * (size_t) first;
+}
+
+void vtl_fpu_xmm(const struct kvm_xsave *x, unsigned first, unsigned n, uint8_t (*ret)[16]) {
+        memcpy(ret, (const uint8_t *) x + xmm_offset(first), 16 * (size_t) n);
+}
+
+int vtl_fpu_put_xmm(struct vtl_vp *vp, struct kvm_xsave *x, unsigned first, unsigned n,
+                    const uint8_t (*value)[16]) {
+        return put_bytes(vp, x, xmm_offset(first), value, 16 * (size_t) n, XSTATE_SSE);
 }
 
 int vtl_xmm_get(struct vtl_vp *vp, unsigned first, unsigned n, uint8_t (*ret)[16]) {
-        return get_bytes(vp, XMM_OFFSET + 16 * (size_t) first, ret, 16 * (size_t) n);
+        return get_bytes(vp, xmm_offset(first), ret, 16 * (size_t) n);
 }
 
 int vtl_xmm_set(struct vtl_vp *vp, unsigned first, unsigned n, const uint8_t (*value)[16]) {
-        return set_bytes(vp, XMM_OFFSET + 16 * (size_t) first, value, 16 * (size_t) n, XSTATE_SSE);
+        return set_bytes(vp, xmm_offset(first), value, 16 * (size_t) n, XSTATE_SSE);
 }
 
 /* The TLFS's registers are 16 bytes of the image each: HV_X64_FP_REGISTER is an 80-bit register

@@ -5,6 +5,7 @@
 
 #include "vtl/hvdef.h"
 
+struct kvm_xsave;
 struct vtl_vp;
 
 /*
@@ -15,6 +16,13 @@ struct vtl_vp;
 /* XMM: @n of them from @first on */
 int vtl_xmm_get(struct vtl_vp *vp, unsigned first, unsigned n, uint8_t (*ret)[16]);
 int vtl_xmm_set(struct vtl_vp *vp, unsigned first, unsigned n, const uint8_t (*value)[16]);
+
+/* The same in two steps, an ioctl each: all of the FPU, and what of it has changed. Nothing else may
+ * write FPU registers in between. */
+int vtl_fpu_get(struct vtl_vp *vp, struct kvm_xsave *ret);
+void vtl_fpu_xmm(const struct kvm_xsave *x, unsigned first, unsigned n, uint8_t (*ret)[16]);
+int vtl_fpu_put_xmm(struct vtl_vp *vp, struct kvm_xsave *x, unsigned first, unsigned n,
+                    const uint8_t (*value)[16]);
 
 /* HV_X64_REGISTER_FP_MMX0 to HV_X64_REGISTER_XMM_CONTROL_STATUS */
 int vtl_fp_get(struct vtl_vp *vp, uint32_t name, union hv_register_value *ret);

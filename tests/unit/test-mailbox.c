@@ -56,7 +56,10 @@ static int serve_op(void *userdata, struct vtl_op *op) {
 static int serve_by_mailbox(struct fx *f, unsigned vp) {
         struct pair *p = (struct pair *) ((uint8_t *) f - offsetof(struct pair, f));
         struct served s = { p, vp };
-        int r = mailbox_call(fx_ctl(f, vp), &p->spin[vp], &p->dead, serve_op, &s);
+        int r;
+
+        plane_remote_give(&plane_model_ops, f->model, vp, fx_active(f, vp), fx_ctl(f, vp));
+        r = mailbox_call(fx_ctl(f, vp), &p->spin[vp], &p->dead, serve_op, &s);
 
         if (r < 0)
                 return r;
@@ -167,18 +170,23 @@ static void compare(struct fx *a, struct fx *b) {
         }
 }
 
+static unsigned all_ops(const struct fx *f) {
+        unsigned n = 0;
+
+        for (unsigned op = 0; op < MODEL_KICK; op++)
+                n += f->model->ops[op];
+        return n;
+}
+
 static void test_same_as_direct(void **state) {
         struct pair *p = new_pair();
-        unsigned ops = 0;
         struct fx direct;
         char bytes[8];
 
         fx_init(&direct, &(struct fx_options){ .vps = VPS });
         passage(&direct);
         passage(&p->f);
-        for (unsigned op = 0; op < MODEL_KICK; op++)
-                ops += direct.model->ops[op];
-        assert_int_equal(p->ops, ops); /* every one of them through the mailbox */
+        assert_int_equal(p->ops, all_ops(&direct)); /* every one of them through the mailbox */
         compare(&direct, &p->f);
         /* The kick went through VP 1's pipe, once. */
         assert_int_equal(fx_ctl(&p->f, 1)->kicked, 1);
@@ -320,6 +328,7 @@ static void test_operations(void **state) {
                 { VTL_OP_OVERLAY, 0, 1u << 20, 0, 0x150, -EINVAL },
                 { VTL_OP_OVERLAY, 0, 0, 0, 0x900, -EINVAL },
                 { VTL_OP_OVERLAY, 0, 0, 0, UINT64_MAX, -EINVAL },
+                { VTL_OP_GIVEN, 0, PLANE_XSAVE, sizeof(struct kvm_xsave), 0, -EINVAL },
                 { _VTL_OP_MAX, 0, 0, 0, 0, -EINVAL },
                 { UINT32_MAX, 0, 0, 0, 0, -EINVAL },
         };
@@ -343,6 +352,97 @@ static void test_operations(void **state) {
         }
         fx_deinit(&f);
         free(op);
+}
+
+/* ---- What comes with the exit ---- */
+
+/* GetVpRegisters of RSP of VTL0, with the name and the value in XMM registers */
+static void get_fast(struct fx *f) {
+        struct kvm_regs *regs = &fx_cpu(f, 0)->regs;
+        uint32_t name = HV_X64_REGISTER_RSP;
+        uint64_t value;
+
+        regs->rcx = HVCALL_GET_VP_REGISTERS | HV_CONTROL_FAST | 1ull << HV_CONTROL_REP_COUNT_SHIFT;
+        regs->rdx = HV_PARTITION_ID_SELF;
+        regs->r8 = HV_VP_INDEX_SELF | 0x10ull << 32;
+        memcpy((uint8_t *) &fx_cpu(f, 0)->xsave + 160, &name, sizeof(name));
+        fx_plane(f, 0, 0)->regs.rsp = 0x1234;
+        assert_int_equal(fx_out(f, 0, HVPAGE_PORT_HYPERCALL, FX_OUT_HYPERCALL), 0);
+        assert_int_equal(regs->rax, FX_RESULT(0, 1));
+        memcpy(&value, (uint8_t *) &fx_cpu(f, 0)->xsave + 176, sizeof(value));
+        assert_int_equal(value, 0x1234);
+}
+
+/* The FPU is read before the engine asks, so it need not ask. */
+static void test_given(void **state) {
+        struct pair *p = new_pair();
+        unsigned asked, made;
+        struct fx direct;
+
+        fx_init(&direct, &(struct fx_options){ .vps = VPS });
+        fx_start_vtl1(&direct);
+        made = all_ops(&direct);
+        get_fast(&direct);
+        fx_start_vtl1(&p->f);
+        asked = p->ops;
+        get_fast(&p->f);
+        assert_int_equal(p->ops - asked, all_ops(&direct) - made - 1);
+        compare(&direct, &p->f);
+        fx_deinit(&direct);
+        free_pair(p);
+}
+
+static void *answer_one(void *arg) {
+        struct vtl_control_vp *ctl = arg;
+
+        while (atomic_load(&ctl->mailbox) != VTL_MAILBOX_OP)
+                sleep_ms(1);
+        ctl->op.result = 0;
+        atomic_store(&ctl->mailbox, VTL_MAILBOX_OP_DONE);
+        mailbox_wake(ctl);
+        return NULL;
+}
+
+/* What is given is for one class of one plane, and only until the next operation. */
+static void test_given_otherwise(void **state) {
+        static const struct {
+                uint32_t code, plane, arg, len;
+        } others[] = {
+                { VTL_OP_GIVEN, 1, PLANE_XSAVE, sizeof(struct kvm_xsave) },
+                { VTL_OP_GIVEN, 0, PLANE_REGS, sizeof(struct kvm_xsave) },
+                { VTL_OP_GIVEN, 0, PLANE_XSAVE, sizeof(struct kvm_xsave) - 1 },
+                { VTL_OP_GIVEN, 0, PLANE_XSAVE, 0 },
+                { VTL_OP_GET, 0, PLANE_XSAVE, sizeof(struct kvm_xsave) },
+                { VTL_OP_SET, 0, PLANE_XSAVE, sizeof(struct kvm_xsave) },
+        };
+        void *control = calloc(1, vtl_control_size(VPS));
+        struct plane_remote remote = { .control = control, .vps = VPS };
+        struct vtl_control_vp *ctl = vtl_control_vp(control, 0);
+        struct vtl_op *op = &ctl->op;
+        struct kvm_xsave xsave, mine;
+        pthread_t t;
+
+        memset(&mine, 0x5a, sizeof(mine));
+        op->code = VTL_OP_GIVEN;
+        op->arg = PLANE_XSAVE;
+        op->len = sizeof(mine);
+        memcpy(op->data, &mine, sizeof(mine));
+        assert_int_equal(plane_remote_ops.get(&remote, 0, 0, PLANE_XSAVE, &xsave, sizeof(xsave)),
+                         0);
+        assert_memory_equal(&xsave, &mine, sizeof(mine));
+        for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+                op->code = others[i].code;
+                op->plane = others[i].plane;
+                op->arg = others[i].arg;
+                op->len = others[i].len;
+                atomic_store(&ctl->mailbox, VTL_MAILBOX_IDLE);
+                assert_int_equal(pthread_create(&t, NULL, answer_one, ctl), 0);
+                assert_int_equal(
+                        plane_remote_ops.get(&remote, 0, 0, PLANE_XSAVE, &xsave, sizeof(xsave)), 0);
+                assert_int_equal(pthread_join(t, NULL), 0);
+                assert_int_equal(op->code, VTL_OP_GET);
+        }
+        free(control);
 }
 
 /* ---- Kicks ---- */
@@ -375,6 +475,7 @@ int main(void) {
                 cmocka_unit_test(test_same_as_direct), cmocka_unit_test(test_errors),
                 cmocka_unit_test(test_dead),           cmocka_unit_test(test_wrong_states),
                 cmocka_unit_test(test_operations),     cmocka_unit_test(test_kick),
+                cmocka_unit_test(test_given),          cmocka_unit_test(test_given_otherwise),
         };
 
         cmocka_set_message_output(CM_OUTPUT_TAP);
