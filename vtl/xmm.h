@@ -17,8 +17,8 @@ struct vtl_vp;
 int vtl_xmm_get(struct vtl_vp *vp, unsigned first, unsigned n, uint8_t (*ret)[16]);
 int vtl_xmm_set(struct vtl_vp *vp, unsigned first, unsigned n, const uint8_t (*value)[16]);
 
-/* The same in two steps, an ioctl each: all of the FPU, and what of it has changed. Nothing else may
- * write FPU registers in between. */
+/* The same in two steps, an ioctl each: all of the FPU, and what of it has changed. Nothing else
+ * may write FPU registers in between. */
 int vtl_fpu_get(struct vtl_vp *vp, struct kvm_xsave *ret);
 void vtl_fpu_xmm(const struct kvm_xsave *x, unsigned first, unsigned n, uint8_t (*ret)[16]);
 int vtl_fpu_put_xmm(struct vtl_vp *vp, struct kvm_xsave *x, unsigned first, unsigned n,
