@@ -176,7 +176,7 @@ static void emulated(struct run *run, unsigned vp, const struct step *s, bool is
                 MUST(data == 0);
 }
 
-/* VTL1 alone, and Hyper-V's for both levels, but for those that VTL1 intercepts */
+/* All of VTL1, Hyper-V's of VTL0, and what VTL1 intercepts: the others never leave KVM. */
 static bool msr_is_ours(struct fx *f, unsigned vp, uint32_t msr, bool is_write) {
         const struct plane_msr_filter *filter = &f->model->msr_filter;
         int bit = plane_msr_bit(msr);
@@ -276,7 +276,7 @@ static void write_memory(struct fx *f, unsigned vp, uint64_t gpa, uint64_t value
         (void) plane_model_write(f->model, fx_active(f, vp), gpa, &value, sizeof(value));
 }
 
-/* The VMM saves its machine and restores what it has saved, which is all there was. */
+/* The VMM saves its machine and restores it from that: nothing has changed. */
 static void save_and_load(struct run *run) {
         _cleanup_(blob_free) struct blob saved = BLOB_EMPTY, again = BLOB_EMPTY;
         struct fx *f = &run->f;

@@ -496,25 +496,12 @@ static void test_refused(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                TEST(test_idt_that_wraps),
-                TEST(test_room),
-                TEST(test_undo),
-                TEST(test_step),
-                TEST(test_other_ends),
-                TEST(test_underway),
-                TEST(test_no_progress),
-                TEST(test_fetch),
-                TEST(test_forbidden),
-                TEST(test_cannot),
-                TEST(test_idt_in_the_way),
-                TEST(test_flags),
-                TEST(test_flags_loaded),
-                TEST(test_delivery),
-                TEST(test_handler_in_the_way),
-                TEST(test_user_only),
-                TEST(test_refused),
-
-                TEST(test_cannot_be_closed),
+                TEST(test_idt_that_wraps), TEST(test_room),           TEST(test_undo),
+                TEST(test_step),           TEST(test_other_ends),     TEST(test_underway),
+                TEST(test_no_progress),    TEST(test_fetch),          TEST(test_forbidden),
+                TEST(test_cannot),         TEST(test_idt_in_the_way), TEST(test_flags),
+                TEST(test_flags_loaded),   TEST(test_delivery),       TEST(test_handler_in_the_way),
+                TEST(test_user_only),      TEST(test_refused),        TEST(test_cannot_be_closed),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

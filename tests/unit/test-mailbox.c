@@ -60,7 +60,6 @@ static int serve_by_mailbox(struct fx *f, unsigned vp) {
 
         plane_remote_give(&plane_model_ops, f->model, vp, fx_active(f, vp), fx_ctl(f, vp));
         r = mailbox_call(fx_ctl(f, vp), &p->spin[vp], &p->dead, serve_op, &s);
-
         if (r < 0)
                 return r;
         return fx_ctl(f, vp)->action.kind == VTL_ACTION_STOP ? -(int) fx_ctl(f, vp)->action.data
