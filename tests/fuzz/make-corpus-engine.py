@@ -200,6 +200,10 @@ CORPUS = {
         step(WRMSR, ANY, 0xb1, 10000) + step(WRMSR, ANY, 0xb0, 0x51061b) + step(SAVE) + RETURN +
         step(STORE, 7, FREE, 0x55) + step(SAVE | VP1) + step(TIME, 0, 0, 2000000) +
         step(ENABLE, 1, 1) + step(SAVE) + step(VTL_CALL | VP1) + step(SAVE)),
+    "saved-room": (VTL1 | STRICT,
+        step(ENABLE, 2, 0, 0x1f) +
+        b"".join(step(MODIFY, 0, FREE + i, 3) for i in range(9)) + step(MODIFY, 0, FREE, 0xf) +
+        step(SAVE)),
     "hostile-saved": (HOSTILE, step(SAVE) + step(LOAD, 7, CLOSED) + step(VTL_CALL) + step(SAVE)),
     "modes": (0, b"".join(step(MODE, m, 0, 3) + step(CALL, C_EXT) for m in (1, 4, 2, 0))),
     "continuation": (VTL1,
