@@ -124,7 +124,7 @@ int hvcall_serve(struct vtl_vp *vp) {
         struct vtl_control_vp *ctl = vp->ctl;
         const struct kvm_sregs *s = &ctl->sregs;
         struct call_registers before = load_registers(&ctl->regs), r = before;
-        struct call c;
+        struct call c; /* an initializer would clear all of its FPU */
         struct hv_io io = {
                 .long_mode = vtl_long_mode(s),
                 .protected_mode = (s->cr0 & CR0_PE) && !(ctl->regs.rflags & RFLAGS_VM),

@@ -6,7 +6,6 @@
  */
 
 #define _GNU_SOURCE
-#include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <sys/ioctl.h>

@@ -3,18 +3,8 @@
 
 /* What must be true of a guest that fuzz-engine plays, whatever it does. */
 
-#include <stdio.h>
-#include <stdlib.h>
-
+#include "tests/must.h"
 #include "tests/unit/engine-fixture.h"
-
-#define MUST(cond)                                                                           \
-        do {                                                                                 \
-                if (!(cond)) {                                                               \
-                        fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #cond); \
-                        abort();                                                             \
-                }                                                                            \
-        } while (0)
 
 /* VTL1's pages */
 #define CLOSED 0x180000ull

@@ -9,23 +9,13 @@
  * tests/fuzz/make-corpus-libvirt.py writes the first corpus.
  */
 
-#include <stdio.h>
-
 #include "daemon/domains.h"
+#include "tests/must.h"
 #include "util/text.h"
 #include "util/util.h"
 #include "util/uuid.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(cond)                                                                          \
-        do {                                                                                \
-                if (!(cond)) {                                                              \
-                        (void) fprintf(stderr, "fuzz-domains: line %d: not %s\n", __LINE__, \
-                                       #cond);                                              \
-                        abort();                                                            \
-                }                                                                           \
-        } while (0)
 
 enum {
         STEP_MESSAGE, /* of the right size */

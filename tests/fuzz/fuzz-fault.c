@@ -10,10 +10,10 @@
  * tests/fuzz/make-corpus-fault.py writes the first corpus.
  */
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/must.h"
 #include "tests/unit/tiny-guest.h"
 #include "util/util.h"
 #include "vtl/fault.h"
@@ -78,14 +78,6 @@ enum op_kind {
 #define READS_MAX 5000
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(cond)                                                                           \
-        do {                                                                                 \
-                if (!(cond)) {                                                               \
-                        fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #cond); \
-                        abort();                                                             \
-                }                                                                            \
-        } while (0)
 
 static void make_pae(struct tiny_guest *g) {
         tiny_flat32(g);

@@ -10,10 +10,9 @@
  */
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "tests/must.h"
 #include "tests/unit/hvcall-side.h"
 #include "util/util.h"
 
@@ -55,14 +54,6 @@ _Static_assert(sizeof(struct seed) == 152, "the corpus is made of these");
 #define TURNS_MAX 32
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(cond)                                                                 \
-        do {                                                                       \
-                if (!(cond)) {                                                     \
-                        fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond); \
-                        abort();                                                   \
-                }                                                                  \
-        } while (0)
 
 static uint64_t bend(uint64_t gpa, bool raw) {
         return raw ? gpa : SIDE_GPA + gpa % (2 * SIDE_BYTES);

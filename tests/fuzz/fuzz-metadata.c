@@ -7,21 +7,11 @@
  * tests/fuzz/make-corpus-libvirt.py writes the first corpus.
  */
 
-#include <stdio.h>
-
 #include "daemon/libvirt-metadata.h"
+#include "tests/must.h"
 #include "util/util.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(cond)                                                                           \
-        do {                                                                                 \
-                if (!(cond)) {                                                               \
-                        (void) fprintf(stderr, "fuzz-metadata: line %d: not %s\n", __LINE__, \
-                                       #cond);                                               \
-                        abort();                                                             \
-                }                                                                            \
-        } while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         char policy[LIBVIRT_POLICY_SIZE] = "untouched", again[LIBVIRT_POLICY_SIZE];

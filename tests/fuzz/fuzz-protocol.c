@@ -15,19 +15,11 @@
 #include <stdio.h>
 
 #include "daemon/protocol.h"
+#include "tests/must.h"
 #include "util/util.h"
 #include "vtl/control.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(cond)                                                                           \
-        do {                                                                                 \
-                if (!(cond)) {                                                               \
-                        (void) fprintf(stderr, "fuzz-protocol: line %d: not %s\n", __LINE__, \
-                                       #cond);                                               \
-                        abort();                                                             \
-                }                                                                            \
-        } while (0)
 
 /* What happens next */
 enum {

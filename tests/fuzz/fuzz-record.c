@@ -9,23 +9,14 @@
  * tests/fuzz/make-corpus-record.py writes the first corpus.
  */
 
-#include <stdio.h>
-
 #include "daemon/fd-store.h"
 #include "daemon/record-wire.h"
 #include "daemon/record.h"
+#include "tests/must.h"
 #include "util/text.h"
 #include "util/util.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(cond)                                                                                 \
-        do {                                                                                       \
-                if (!(cond)) {                                                                     \
-                        (void) fprintf(stderr, "fuzz-record: line %d: not %s\n", __LINE__, #cond); \
-                        abort();                                                                   \
-                }                                                                                  \
-        } while (0)
 
 static void try_name(const uint8_t *data, size_t size) {
         char name[FD_STORE_NAME_SIZE + 64], again[FD_STORE_NAME_SIZE], text[UUID_TEXT_SIZE];

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
 #include "hvcall/serve.h"
+#include "tests/must.h"
 #include "tests/unit/engine-fixture.h"
 #include "tests/unit/tiny-guest.h"
 #include "util/log.h"
@@ -13,15 +13,6 @@
 
 #define RFLAGS_IF (1ull << 9)
 #define TURNS_MAX 32 /* exits that one instruction may cost */
-
-/* What only a mistake in the tests breaks */
-#define MUST(x)                                                                                \
-        do {                                                                                   \
-                if (!(x)) {                                                                    \
-                        (void) fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #x); \
-                        abort();                                                               \
-                }                                                                              \
-        } while (0)
 
 /* ---- Making a guest ---- */
 

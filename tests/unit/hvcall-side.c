@@ -1,19 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "tests/must.h"
 #include "tests/unit/hvcall-side.h"
-
-/* Not assert(): must hold in every build. */
-#define PROMISE(cond)                                                                      \
-        do {                                                                               \
-                if (!(cond)) {                                                             \
-                        fprintf(stderr, "%s:%d: broken: %s\n", __FILE__, __LINE__, #cond); \
-                        abort();                                                           \
-                }                                                                          \
-        } while (0)
 
 static uint8_t sum(const uint8_t *p, uint32_t len) {
         uint8_t s = 0;
@@ -37,16 +27,16 @@ void side_output_element(const struct hv_call *row, const uint8_t *header, uint3
 
 static void promise_zeroed(const void *p, uint32_t len) {
         for (uint32_t i = 0; i < len; i++)
-                PROMISE(((const uint8_t *) p)[i] == 0);
+                MUST(((const uint8_t *) p)[i] == 0);
 }
 
 static int simple_handler(struct hv_call_ctx *c) {
         struct side *s = c->vp;
 
-        PROMISE(((uintptr_t) c->input & 15) == 0);
-        PROMISE(c->varhdr_bytes == 0 || s->row->variable);
-        PROMISE(c->long_mode == s->io.long_mode);
-        PROMISE(c->rep_count == 0 && c->rep_start == 0 && c->index == 0);
+        MUST(((uintptr_t) c->input & 15) == 0);
+        MUST(c->varhdr_bytes == 0 || s->row->variable);
+        MUST(c->long_mode == s->io.long_mode);
+        MUST(c->rep_count == 0 && c->rep_start == 0 && c->index == 0);
         promise_zeroed(c->output, s->row->output);
         s->handled++;
         memcpy(s->seen, c->input, s->row->input + c->varhdr_bytes);
@@ -71,12 +61,12 @@ static void serve(struct side *s, struct hv_call_ctx *c, uint16_t ahead) {
 }
 
 static void promise_element(const struct side *s, const struct hv_call_ctx *c) {
-        PROMISE(((uintptr_t) c->input & 15) == 0);
-        PROMISE(c->varhdr_bytes == 0 || s->row->variable);
-        PROMISE(c->long_mode == s->io.long_mode);
-        PROMISE(c->rep_start <= c->index && c->index < c->rep_count);
-        PROMISE(c->list_in == (const uint8_t *) c->input + s->row->input + c->varhdr_bytes);
-        PROMISE(c->elem_in == (const uint8_t *) c->list_in + c->index * s->row->rep_in);
+        MUST(((uintptr_t) c->input & 15) == 0);
+        MUST(c->varhdr_bytes == 0 || s->row->variable);
+        MUST(c->long_mode == s->io.long_mode);
+        MUST(c->rep_start <= c->index && c->index < c->rep_count);
+        MUST(c->list_in == (const uint8_t *) c->input + s->row->input + c->varhdr_bytes);
+        MUST(c->elem_in == (const uint8_t *) c->list_in + c->index * s->row->rep_in);
 }
 
 static int rep_handler(struct hv_call_ctx *c) {
@@ -84,7 +74,7 @@ static int rep_handler(struct hv_call_ctx *c) {
 
         promise_element(s, c);
         /* Elements come in order, and scratch is kept from one to the next. */
-        PROMISE(c->scratch[0] == s->handled);
+        MUST(c->scratch[0] == s->handled);
         c->scratch[0]++;
         s->handled++;
 
@@ -96,9 +86,9 @@ static int batch_prepare(struct hv_call_ctx *c, uint16_t *ret_done) {
         struct side *s = c->vp;
 
         promise_element(s, c);
-        PROMISE(c->index == c->rep_start && *ret_done == c->rep_start);
+        MUST(c->index == c->rep_start && *ret_done == c->rep_start);
         promise_zeroed(c->scratch, sizeof(c->scratch));
-        PROMISE(s->handled == 0);
+        MUST(s->handled == 0);
         s->prepared++;
 
         for (uint16_t i = 0; i < s->batch && c->index + i < c->rep_count; i++) {
@@ -147,10 +137,10 @@ const size_t side_table_n = sizeof(side_table) / sizeof(side_table[0]);
 
 /* A block, or NULL when its page lacks the right; promises are what the engine may never ask. */
 static uint8_t *side_memory(struct side *s, uint64_t gpa, uint32_t len, uint8_t right) {
-        PROMISE(len > 0 && len <= HV_PAGE_SIZE);
-        PROMISE((gpa & 7) == 0 || right == SIDE_W); /* outputs of single elements may be smaller */
-        PROMISE(gpa >> 52 == 0);
-        PROMISE((gpa & (HV_PAGE_SIZE - 1)) + len <= HV_PAGE_SIZE);
+        MUST(len > 0 && len <= HV_PAGE_SIZE);
+        MUST((gpa & 7) == 0 || right == SIDE_W); /* outputs of single elements may be smaller */
+        MUST(gpa >> 52 == 0);
+        MUST((gpa & (HV_PAGE_SIZE - 1)) + len <= HV_PAGE_SIZE);
 
         if (gpa < SIDE_GPA || gpa >= SIDE_GPA + SIDE_BYTES)
                 return NULL;
@@ -163,7 +153,7 @@ static int side_read(void *userdata, uint64_t gpa, void *buf, uint32_t len) {
         struct side *s = userdata;
         const uint8_t *p = side_memory(s, gpa, len, SIDE_R);
 
-        PROMISE(++s->reads == 1); /* one copy */
+        MUST(++s->reads == 1); /* one copy */
         if (s->fail_read)
                 return s->fail_read;
         if (!p)
@@ -176,7 +166,7 @@ static int side_write(void *userdata, uint64_t gpa, const void *buf, uint32_t le
         struct side *s = userdata;
         uint8_t *p = side_memory(s, gpa, len, SIDE_W);
 
-        PROMISE(++s->writes == 1 && s->probes == 1);
+        MUST(++s->writes == 1 && s->probes == 1);
         if (s->fail_write)
                 return s->fail_write;
         if (!p)
@@ -189,8 +179,8 @@ static int side_probe_write(void *userdata, uint64_t gpa, uint32_t len) {
         struct side *s = userdata;
         const uint8_t *p = side_memory(s, gpa, len, SIDE_W);
 
-        PROMISE(++s->probes == 1);
-        PROMISE(s->handled == 0 && s->prepared == 0);
+        MUST(++s->probes == 1);
+        MUST(s->handled == 0 && s->prepared == 0);
         if (s->fail_probe)
                 return s->fail_probe;
         return p ? 0 : HV_STATUS_INVALID_HYPERCALL_INPUT;
@@ -199,7 +189,7 @@ static int side_probe_write(void *userdata, uint64_t gpa, uint32_t len) {
 static int side_get_xmm(void *userdata, uint8_t xmm[HV_XMM_PAIRS][16]) {
         struct side *s = userdata;
 
-        PROMISE(++s->get_xmms == 1);
+        MUST(++s->get_xmms == 1);
         if (s->fail_get_xmm)
                 return s->fail_get_xmm;
         memcpy(xmm, s->now.xmm, sizeof(s->now.xmm));
@@ -209,7 +199,7 @@ static int side_get_xmm(void *userdata, uint8_t xmm[HV_XMM_PAIRS][16]) {
 static int side_set_xmm(void *userdata, const uint8_t xmm[HV_XMM_PAIRS][16]) {
         struct side *s = userdata;
 
-        PROMISE(++s->set_xmms == 1 && s->get_xmms == 1);
+        MUST(++s->set_xmms == 1 && s->get_xmms == 1);
         if (s->fail_set_xmm)
                 return s->fail_set_xmm;
         memcpy(s->now.xmm, xmm, sizeof(s->now.xmm));
@@ -220,7 +210,7 @@ static bool side_should_yield(void *userdata) {
         struct side *s = userdata;
         unsigned int n = s->yields++;
 
-        PROMISE(s->handled > 0 || s->batch > 0);
+        MUST(s->handled > 0 || s->batch > 0);
         return n < 64 && s->yes_yields >> n & 1;
 }
 

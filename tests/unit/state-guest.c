@@ -1,20 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <stdio.h>
-#include <stdlib.h>
 
+#include "tests/must.h"
 #include "tests/unit/state-guest.h"
 #include "util/util.h"
 
 #define SELF HV_PARTITION_ID_SELF
 #define FAR_AWAY 36000000000ull /* an hour of reference time */
-
-#define MUST(x)                                                                                \
-        do {                                                                                   \
-                if (!(x)) {                                                                    \
-                        (void) fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #x); \
-                        abort();                                                               \
-                }                                                                              \
-        } while (0)
 
 void state_guest_init_empty(struct fx *f, unsigned strict) {
         const struct vtl_options o = { .accept_cr_intercepts = true,
