@@ -31,9 +31,10 @@ struct vtlvmm_vcpu {
         bool ticking;  /* the timer that makes the engine look at VTL0 is armed */
         bool has_tick;
         timer_t tick;
-        uint64_t look_began; /* CLOCK_MONOTONIC, ns: VTL1 has been kept out since; 0: it has not */
-        bool shown;          /* the last exit was VTL1's, shown through VTL0's kvm_run */
-        sigset_t wait_mask;  /* the thread's own signals, for waiting */
+        uint64_t look_at;   /* CLOCK_MONOTONIC, ns: when VTL0 is to be looked at; 0: unknown yet */
+        uint64_t look_ns;   /* how long the last look took */
+        bool shown;         /* the last exit was VTL1's, shown through VTL0's kvm_run */
+        sigset_t wait_mask; /* the thread's own signals, for waiting */
         struct mailbox_spin spin;
         void *engine_vp;               /* in process: struct vtl_vp */
         atomic_bool running;           /* its thread is in vtlvmm_run() */

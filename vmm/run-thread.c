@@ -14,10 +14,6 @@
 #include "util/util.h"
 #include "vmm/run.h"
 
-/* VTL1 runs for so many times as long as a look has kept it out, but for no longer than that. */
-#define VINA_LOOK_SHARE 2u
-#define VINA_LOOK_NS_MAX UINT64_C(20000000)
-
 /* KVM_SET_SIGNAL_MASK: in the guest the thread's mask holds, without the library's signal. */
 static int set_signal_mask(struct vtlvmm_vcpu *c, const sigset_t *mask) {
         struct {
@@ -85,31 +81,6 @@ int vtlvmm_thread_set_up(struct vtlvmm_vcpu *c) {
         return r < 0 ? vtlvmm_fail(c->vtlvmm, r, "the VP's thread cannot be set up: %s",
                                    strerror(-r))
                      : 0;
-}
-
-/*
- * While VTL1 runs with VINA enabled the engine looks from time to time whether VTL0 could take an
- * interrupt. Armed before VTL1 is entered and left to expire: one expiry in VTL0 is cheaper than
- * disarming at every return. Where a look takes long, as on a host that has no CPU to spare, VTL1
- * must not be left with nothing else.
- */
-int vtlvmm_thread_arm_tick(struct vtlvmm_vcpu *c) {
-        uint64_t ns = c->vtlvmm->vina_poll_us * UINT64_C(1000);
-        struct itimerspec period;
-
-        if (c->ticking)
-                return 0;
-        if (c->look_began) {
-                ns = MAX(ns,
-                         MIN((monotonic_ns() - c->look_began) * VINA_LOOK_SHARE, VINA_LOOK_NS_MAX));
-                c->look_began = 0;
-        }
-        period = (struct itimerspec){ .it_value = { .tv_sec = (time_t) (ns / 1000000000u),
-                                                    .tv_nsec = (long) (ns % 1000000000u) } };
-        if (timer_settime(c->tick, 0, &period, NULL) < 0)
-                return -errno;
-        c->ticking = true;
-        return 0;
 }
 
 void vtlvmm_thread_drain_kicks(struct vtlvmm_vcpu *c) {

@@ -6,11 +6,7 @@
  */
 
 #define _GNU_SOURCE
-#include <linux/futex.h>
-#include <poll.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
-#include <time.h>
 
 #include "util/util.h"
 #include "vmm/run.h"
@@ -20,7 +16,6 @@
 
 #define HALT_POLL_MS 10
 #define VINA_HALT_POLL_NS 1000000L /* as vtlvmm.vina_poll_us, while VTL1 has halted */
-#define GATE_POLL_NS 10000000
 
 /* ---- Steps ---- */
 
@@ -139,64 +134,21 @@ static int to_engine(struct vtlvmm_vcpu *c, const struct vtl_exit *e) {
 }
 
 /*
- * Until a kick, a signal of the VMM's, or some time later. Return: 0, or -EINTR for the VMM's
- * signal.
- */
-static int poll_kick(struct vtlvmm_vcpu *c, long ns) {
-        struct pollfd p = { .fd = c->kick_read, .events = POLLIN };
-        const struct timespec timeout = { .tv_nsec = ns };
-
-        if (atomic_load(&c->vtlvmm->dead))
-                return -EOWNERDEAD;
-        if (c->vp->plane[0].run->immediate_exit)
-                return -EINTR;
-        return ppoll(&p, 1, &timeout, &c->wait_mask) < 0 ? -errno : 0;
-}
-
-/*
- * The active level has halted. With VINA only for a while: an interrupt for VTL0 wakes VTL1, and
- * nobody tells of one.
+ * The active level has halted. With VINA an interrupt for VTL0 wakes VTL1. Return: what a look has
+ * seen, an enum vtl_look, or a negative errno.
  */
 static int wait_for_kick(struct vtlvmm_vcpu *c) {
-        bool vina = c->vp->active == 1 && (c->vp->ctl->vina & HV_VINA_ENABLED);
-        int r = 0;
+        bool vina = vtlvmm_vina_wanted(c);
+        int r, seen = VTL_LOOK_NOT_TAKEN;
 
-        while (r == 0 && !atomic_load(&c->vp->ctl->kicked)) {
-                r = poll_kick(c, vina ? VINA_HALT_POLL_NS : HALT_POLL_MS * 1000000L);
-                if (vina)
-                        break;
+        while (seen != VTL_LOOK_INTERRUPT && !atomic_load(&c->vp->ctl->kicked)) {
+                r = vtlvmm_gate_poll(c, vina ? VINA_HALT_POLL_NS : HALT_POLL_MS * 1000000L);
+                if (r == 0 && vina)
+                        r = seen = vtlvmm_vina_look(c);
+                if (r < 0)
+                        return r;
         }
-        return r;
-}
-
-/* ---- The gate: the engine keeps VPs out of the guest (vtl/hold.h) ---- */
-
-static void set_gate(struct vtl_control_vp *ctl, enum vtl_gate state) {
-        atomic_store(&ctl->in_guest, state);
-        if (state != VTL_GATE_IN_GUEST && atomic_load(&ctl->hold))
-                (void) syscall(SYS_futex, &ctl->in_guest, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
-}
-
-/* Return: 0 to enter, or to finish the pending instruction only when c->to_boundary is set; a
- * negative errno. */
-static int pass_gate(struct vtlvmm_vcpu *c) {
-        struct vtl_control_vp *ctl = c->vp->ctl;
-        int r = 0;
-
-        while (r == 0) {
-                set_gate(ctl, VTL_GATE_IN_GUEST);
-                if (!atomic_load(&ctl->hold))
-                        return 0;
-                set_gate(ctl, VTL_GATE_WAITS);
-                if (atomic_load(&ctl->kicked)) {
-                        c->to_boundary = true;
-                        break;
-                }
-                if (atomic_load(&ctl->hold))
-                        r = poll_kick(c, GATE_POLL_NS);
-        }
-        set_gate(ctl, VTL_GATE_OUTSIDE);
-        return r;
+        return seen;
 }
 
 static int stop(struct vtlvmm_vcpu *c) {
@@ -208,11 +160,12 @@ static int stop(struct vtlvmm_vcpu *c) {
 
 /* The exit of a VP that waited: of the plane that is active now, which need not be the one whose
  * exit made it wait. */
-static struct vtl_exit woken(struct vtlvmm_vcpu *c) {
+static struct vtl_exit woken(struct vtlvmm_vcpu *c, enum vtl_look seen) {
         const struct kvm_run *run = c->vp->plane[c->vp->active].run;
 
         return (struct vtl_exit){ .kind = VTL_EXIT_KICK,
                                   .plane = c->vp->active,
+                                  .data = seen,
                                   .if_flag = run->if_flag,
                                   .ready_for_injection = run->ready_for_interrupt_injection,
                                   .cr8 = (uint8_t) run->cr8 };
@@ -227,7 +180,8 @@ static int serve_exit(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
                 int r = to_engine(c, e);
 
                 c->ticking = false; /* a probe may have taken the timer's signal */
-
+                if (e->plane == 0 || c->vp->active == 0)
+                        vtlvmm_vina_begin(c);
                 if (r < 0)
                         return r;
                 switch (apply_action(c, e)) {
@@ -251,7 +205,7 @@ static int serve_exit(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
                         c->waiting = false;
                         vtlvmm_thread_drain_kicks(c);
                         atomic_store(&c->vp->ctl->kicked, 0);
-                        *e = woken(c);
+                        *e = woken(c, (enum vtl_look) r);
                         break;
                 default:
                         return stop(c);
@@ -262,7 +216,7 @@ static int serve_exit(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
 /* The VMM had its signal while the VP waited, and is back: go on waiting. */
 static int resume_wait(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
         c->waiting = false;
-        *e = woken(c);
+        *e = woken(c, VTL_LOOK_NOT_TAKEN);
         return serve_exit(c, e);
 }
 
@@ -274,9 +228,14 @@ static int serve_interruption(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
         vtlvmm_thread_drain_kicks(c);
         kicked = atomic_exchange(&c->vp->ctl->kicked, 0);
         c->to_boundary = false;
-        if (ticked && c->vp->active == 1 && (c->vp->ctl->vina & HV_VINA_ENABLED)) {
-                kicked = true;
-                c->look_began = monotonic_ns();
+        if (ticked && c->vp->active == 0)
+                vtlvmm_vina_begin(c); /* the timer was VTL1's, which has left since */
+        if (vtlvmm_vina_wanted(c)) {
+                r = vtlvmm_vina_look(c);
+                if (r < 0)
+                        return r;
+                e->data = (uint64_t) r;
+                kicked = kicked || r == VTL_LOOK_INTERRUPT;
         }
         if (!boundary && !kicked)
                 return -EINTR;
@@ -293,7 +252,7 @@ static int serve_interruption(struct vtlvmm_vcpu *c, struct vtl_exit *e) {
  */
 static int end_step(struct vtlvmm_vcpu *c, int exit) {
         const struct kvm_run *run = c->vp->plane[0].run;
-        struct vtl_exit e = woken(c);
+        struct vtl_exit e = woken(c, VTL_LOOK_NOT_TAKEN);
         int r;
 
         c->step = VTL_STEP_NONE;
@@ -341,8 +300,8 @@ static int run(struct vtlvmm_vcpu *c) {
                         /* Not every KVM exits for this; an interrupt may have waited for it. */
                         if (!vp->ctl->lapic_idle && (now->cr8 & 0xf) < c->cr8)
                                 c->to_boundary = true;
-                        if (vp->ctl->vina & HV_VINA_ENABLED) {
-                                r = vtlvmm_thread_arm_tick(c);
+                        if (vtlvmm_vina_wanted(c)) {
+                                r = vtlvmm_vina_arm(c);
                                 if (r < 0)
                                         return r;
                         }
@@ -351,9 +310,10 @@ static int run(struct vtlvmm_vcpu *c) {
                                 return r;
                 }
                 if (!c->to_boundary) {
-                        r = pass_gate(c);
+                        r = vtlvmm_gate_enter(c);
                         if (r < 0)
                                 return r;
+                        c->to_boundary = r == 0;
                 }
                 stepped = c->step != VTL_STEP_NONE;
                 if (stepped) {
@@ -362,7 +322,7 @@ static int run(struct vtlvmm_vcpu *c) {
                                 return r;
                 }
                 r = plane_stock_enter(&v->planes, vp, c->to_boundary);
-                set_gate(vp->ctl, VTL_GATE_OUTSIDE);
+                vtlvmm_gate_leave(c);
                 if (stepped) {
                         int s = end_step(c, r);
 

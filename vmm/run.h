@@ -9,10 +9,32 @@
 
 /* Makes the calling thread the one that runs the vCPU, once. 0 or a negative errno, with a text. */
 int vtlvmm_thread_set_up(struct vtlvmm_vcpu *c);
-/* Has the engine look, in a while, whether VTL0 could take an interrupt. 0 or a negative errno. */
-int vtlvmm_thread_arm_tick(struct vtlvmm_vcpu *c);
 /* Takes what has come to get the thread out of the guest. */
 void vtlvmm_thread_drain_kicks(struct vtlvmm_vcpu *c);
+
+/* ---- run-gate.c ---- */
+
+/* Until a kick, a signal of the VMM's, or @ns later. 0, or -EINTR for the VMM's signal. */
+int vtlvmm_gate_poll(struct vtlvmm_vcpu *c, long ns);
+/* Before KVM_RUN: 1 when the guest may be entered; 0 when the VP was kicked while it must not be,
+ * and may only finish its pending instruction; or a negative errno. Afterwards vtlvmm_gate_leave().
+ */
+int vtlvmm_gate_enter(struct vtlvmm_vcpu *c);
+/* The same without waiting: whether there is an entry at all. */
+bool vtlvmm_gate_try(struct vtlvmm_vcpu *c);
+void vtlvmm_gate_leave(struct vtlvmm_vcpu *c);
+
+/* ---- run-vina.c ---- */
+
+/* VTL1 runs, and is to be told of interrupts for VTL0. */
+bool vtlvmm_vina_wanted(const struct vtlvmm_vcpu *c);
+/* Makes the next KVM_RUN return when it is time to look; 0 or a negative errno. */
+int vtlvmm_vina_arm(struct vtlvmm_vcpu *c);
+/* The next entry of VTL1 is a new one, at which the engine looks itself or VTL0 has just taken what
+ * was there. */
+void vtlvmm_vina_begin(struct vtlvmm_vcpu *c);
+/* At an instruction boundary of VTL1: an enum vtl_look or a negative errno. */
+int vtlvmm_vina_look(struct vtlvmm_vcpu *c);
 
 /* ---- run-exit.c ---- */
 

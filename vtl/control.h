@@ -59,16 +59,23 @@ enum vtl_exit_kind {
         VTL_EXIT_HALT, /* HLT of a plane without in-kernel APIC */
         VTL_EXIT_TPR,  /* CR8 lowered */
         VTL_EXIT_IRQ_WINDOW, /* the plane can take an interrupt now */
-        VTL_EXIT_PORT,  /* VTL0's I/O to a port that VTL1 intercepts: port, len of an element, data:
+        VTL_EXIT_PORT, /* VTL0's I/O to a port that VTL1 intercepts: port, len of an element, data:
                           elements, is_write */
-        VTL_EXIT_STEP,  /* an entry with action.step is over. len: enum vtl_step_end; data: DR6, at
+        VTL_EXIT_STEP, /* an entry with action.step is over. len: enum vtl_step_end; data: DR6, at
                           an instruction boundary */
-        VTL_EXIT_KICK,  /* somebody wants the engine to look; the vCPU is at an instruction boundary
-                        */
+        VTL_EXIT_KICK, /* somebody wants the engine to look; the vCPU is at an instruction boundary.
+                           data: enum vtl_look, in VTL1 */
         VTL_EXIT_STATE, /* of the whole partition, while no VP is in the guest; port: enum
                            vtl_state_request, data: the size of the blob to load. action.data is
                            then an errno, or 0 */
         _VTL_EXIT_MAX,
+};
+
+/* Whether VTL0 could take an interrupt, where VTL1 is to be told of that (VINA) */
+enum vtl_look {
+        VTL_LOOK_NOT_TAKEN, /* the engine is to look */
+        VTL_LOOK_NOTHING,
+        VTL_LOOK_INTERRUPT,
 };
 
 enum vtl_state_request {

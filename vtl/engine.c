@@ -154,10 +154,23 @@ static void settle_lazy_eoi(struct vtl_vp *vp) {
 }
 
 /*
+ * 1, 0 or a negative errno. The library looks from time to time, and when it is kicked; what it saw
+ * it says. Beside that the engine looks for itself, but not at an interrupt window: that is an exit
+ * which VTL1 has not made, one for each of its interrupts.
+ */
+static int vtl0_could_take_interrupt(struct vtl_vp *vp, const struct vtl_exit *e) {
+        if (e->kind == VTL_EXIT_IRQ_WINDOW)
+                return 0;
+        if (e->kind == VTL_EXIT_KICK && e->plane == 1 && e->data != VTL_LOOK_NOT_TAKEN)
+                return e->data == VTL_LOOK_INTERRUPT;
+        return vp->partition->config.ops->probe(vp->partition->config.ops_ctx, vp->index);
+}
+
+/*
  * VINA: VTL1 runs while VTL0 could take an interrupt (vsm.md 7.3). Raised once, until VTL1 has
  * cleared VinaAsserted or, with AutoReset, until it returns.
  */
-static int notify_vtl1(struct vtl_vp *vp) {
+static int notify_vtl1(struct vtl_vp *vp, const struct vtl_exit *e) {
         struct hv_vp_vtl_control *control = &vtl1_assist(vp)->vtl_control;
         uint8_t vector = (uint8_t) (vp->vina & HV_VINA_VECTOR_MASK);
         int r;
@@ -165,7 +178,7 @@ static int notify_vtl1(struct vtl_vp *vp) {
         if (vp->active_vtl != 1 || !(vp->vina & HV_VINA_ENABLED) || vector < 16 ||
             (control->vina_status & 1))
                 return 0;
-        r = vp->partition->config.ops->probe(vp->partition->config.ops_ctx, vp->index);
+        r = vtl0_could_take_interrupt(vp, e);
         if (r <= 0)
                 return r;
         control->vina_status |= 1;
@@ -250,7 +263,7 @@ static int resume_vtl0(struct vtl_vp *vp, bool boundary) {
 }
 
 static int resume_vtl1(struct vtl_vp *vp, const struct vtl_exit *e, bool boundary) {
-        int r = boundary ? notify_vtl1(vp) : 0;
+        int r = boundary ? notify_vtl1(vp, e) : 0;
 
         if (r == 0)
                 r = inject_nmi(vp);

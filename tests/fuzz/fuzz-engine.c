@@ -348,7 +348,10 @@ static void do_step(struct run *run, unsigned vp, const struct step *s) {
                 (void) fx_fault(f, vp);
                 break;
         case STEP_KICK:
-                (void) fx_kick(f, vp);
+                f->model->vps[vp].can_interrupt = s->value & 0x100;
+                (void) fx_exit(f, vp,
+                               &(struct vtl_exit){ .kind = VTL_EXIT_KICK, .data = s->value & 0xff },
+                               0);
                 break;
         case STEP_WINDOW:
                 if (vtl1)

@@ -129,6 +129,10 @@ CORPUS = {
         step(ENABLE, 1, 1) + step(VTL_CALL | VP1) + step(ENABLE | VP1, 3) +
         step(VTL_RETURN | VP1, 1) + step(WRMSR, M_ICR, 0, 0xc0070) + step(KICK | VP1) +
         step(REGISTER | VP1, RFLAGS, value=0x202) + step(WINDOW | VP1)),
+    "vina": (VTL1,
+        step(ENABLE, 3) + step(SET, N_VINA, 0x300, 0x371) + step(REGISTER, RFLAGS, value=0x202) +
+        step(KICK, 0, 0, 0x100) + step(WRMSR, M_EOI) + step(KICK, 0, 0, 0x101) + RETURN +
+        step(VTL_CALL) + step(KICK, 0, 0, 2) + step(WRMSR, M_EOI) + step(KICK, 0, 0, 0x1ff)),
     "stimer": (VTL1,
         step(ENABLE, 3) + step(WRMSR, ANY, 0xb1, 10000) + step(WRMSR, ANY, 0xb0, 0x51061b) +
         step(TIME, 0, 0, 2000000) + step(REGISTER, RFLAGS, value=0x202) + step(WINDOW) +

@@ -530,6 +530,11 @@ static void print_figures(uint64_t seconds) {
               "%u times all registers held\n",
               TOTAL(protections), TOTAL(violations), TOTAL(reads), TOTAL(flushes), TOTAL(halts),
               TOTAL(holds));
+        for (unsigned i = 0; i < n_vps; i++)
+                print("# VP %u: %u secure calls, %u violations, %u times VINA; ticks %u + %u, in VTL1 "
+                      "%u + %u\n",
+                      i, vps[i].calls, vps[i].violations, vps[i].vinas, vps[i].side[0].stimers,
+                      vps[i].side[0].timers, vps[i].side[1].stimers, vps[i].side[1].timers);
 }
 
 static void check(unsigned vp) {

@@ -293,6 +293,23 @@ static uint64_t vtl1_poll(uint64_t arg) {
         return (uint64_t) (*vina_status() & 1) << 16 | before << 8 | vinas;
 }
 
+/* The engine serves one exit after the other, none of which is a look. */
+static uint64_t vtl1_busy(uint64_t arg) {
+        uint64_t end = rdtsc() + LONG_MS * tsc_per_ms(), exits = 0;
+
+        too_late = taken > 0;
+        while (!too_late && !(*vina_status() & 1) && rdtsc() < end)
+                exits += rdmsr(HV_MSR_VP_INDEX) == this_cpu()->index;
+        interrupt_window();
+        return *vina_status() & 1 && exits > 0;
+}
+
+static void test_busy(void) {
+        is(run_timed(arm_apic_timer, vtl1_busy), 1, "VTL1 is told however often it makes an exit");
+        is(vinas, 1, "once");
+        vtl1_run(vtl1_rearm, 0);
+}
+
 static void test_rearm(void) {
         forget();
         is(run_open(vtl1_again, 5), 0x102, "VinaAsserted cleared by VTL1: raised again, once");
@@ -520,6 +537,7 @@ void guest_main(void) {
         test_nothing();
         test_masked();
         test_rearm();
+        test_busy();
         test_auto_reset();
         test_auto_eoi();
         is(vtl1_run(vtl1_eoi, 0), 0, "EOI clears it");

@@ -85,6 +85,13 @@ static inline struct vtl_control_vp *fx_ctl(struct fx *f, unsigned vp) {
 static inline struct vtl_vp *fx_vp(struct fx *f, unsigned vp) {
         return &f->p->vps[vp];
 }
+/* In VTL1's assist page */
+static inline struct hv_vp_vtl_control *fx_vtl_control(struct fx *f, unsigned vp) {
+        size_t page = vtl_overlay_page(VTL_OVERLAY_ASSIST, vp, 1);
+        void *assist = f->overlay + page * HV_PAGE_SIZE;
+
+        return &((struct hv_vp_assist_page *) assist)->vtl_control;
+}
 /* The active plane, and one by number */
 static inline struct model_vcpu *fx_cpu(struct fx *f, unsigned vp) {
         return plane_model_active(f->model, vp);

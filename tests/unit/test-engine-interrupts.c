@@ -369,6 +369,68 @@ static void test_halt(void **state) {
         assert_int_equal(fx_active(f, 0), 1);
 }
 
+/* ---- VINA ---- */
+
+#define VINA_VECTOR 0x71u
+
+/* The exits after which VTL1 is told, and who has looked: the library says so with a kick. */
+static void test_vina(void **state) {
+        static const struct {
+                struct vtl_exit exit;
+                bool could, told, looked; /* by the engine */
+        } rows[] = {
+                { { .kind = VTL_EXIT_KICK }, true, true, true },
+                { { .kind = VTL_EXIT_KICK }, false, false, true },
+                { { .kind = VTL_EXIT_KICK, .data = VTL_LOOK_NOTHING }, true, false, false },
+                { { .kind = VTL_EXIT_KICK, .data = VTL_LOOK_INTERRUPT }, false, true, false },
+                { { .kind = VTL_EXIT_KICK, .data = 3 }, true, false, false },
+                { { .kind = VTL_EXIT_KICK, .data = UINT64_MAX }, true, false, false },
+                /* Not at one of VTL1's own interrupts */
+                { { .kind = VTL_EXIT_IRQ_WINDOW }, true, false, false },
+                { { .kind = VTL_EXIT_TPR, .data = VTL_LOOK_INTERRUPT }, false, false, true },
+                { { .kind = VTL_EXIT_TPR }, true, true, true },
+        };
+        struct fx *f = *state;
+
+        set_if(f, 0, true);
+        assert_int_equal(fx_set(f, 0, HV_VP_INDEX_SELF, 0, HV_REGISTER_VSM_VINA,
+                                VINA_VECTOR | HV_VINA_ENABLED),
+                         0);
+        for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+                print_message("# row %zu\n", i);
+                fx_vtl_control(f, 0)->vina_status = 0;
+                f->model->vps[0].can_interrupt = rows[i].could;
+                f->model->vps[0].n_probes = 0;
+                assert_int_equal(fx_exit(f, 0, &rows[i].exit, 0), 0);
+                assert_int_equal(f->model->vps[0].n_probes, rows[i].looked);
+                assert_int_equal(fx_vtl_control(f, 0)->vina_status, rows[i].told);
+                assert_int_equal(injected(f, 0, VINA_VECTOR), rows[i].told);
+                if (rows[i].told)
+                        assert_int_equal(fx_wrmsr(f, 0, HV_MSR_EOI, 0), 0);
+        }
+}
+
+/* What the library saw in VTL1 says nothing of an entry from VTL0: the engine looks. */
+static void test_vina_at_entry(void **state) {
+        struct fx *f = *state;
+
+        assert_int_equal(fx_set(f, 0, HV_VP_INDEX_SELF, 0, HV_REGISTER_VSM_VINA,
+                                VINA_VECTOR | HV_VINA_ENABLED),
+                         0);
+        assert_int_equal(fx_vtl_return(f, 0, true), 0);
+        request(f, 0, 0x50);
+        f->model->vps[0].can_interrupt = true;
+        assert_int_equal(
+                fx_exit(f, 0, &(struct vtl_exit){ .kind = VTL_EXIT_KICK, .data = VTL_LOOK_NOTHING },
+                        0),
+                0);
+        assert_int_equal(fx_active(f, 0), 1);
+        assert_int_equal(f->action.irq_window, 1);
+        set_if(f, 0, true);
+        assert_int_equal(fx_irq_window(f, 0), 0);
+        assert_true(injected(f, 0, VINA_VECTOR));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_window, set_up, tear_down),
@@ -382,6 +444,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_ipi, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_ipi_nmi, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_halt, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_vina, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_vina_at_entry, set_up, tear_down),
         };
 
         cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -49,14 +49,6 @@ static int tear_down(void **state) {
         return 0;
 }
 
-static struct hv_vp_vtl_control *shadow(struct fx *f, unsigned vp) {
-        return &((struct hv_vp_assist_page *) (void *) (f->overlay +
-                                                        (size_t) vtl_overlay_page(
-                                                                VTL_OVERLAY_ASSIST, vp, 1) *
-                                                                HV_PAGE_SIZE))
-                        ->vtl_control;
-}
-
 /* ---- What crosses ---- */
 
 static void fill_shared(struct model_vcpu *c, uint64_t seed) {
@@ -389,7 +381,7 @@ static void test_nonfast_return(void **state) {
         struct fx *f = *state;
 
         /* Without a page: the shadow, which is zero at first */
-        assert_int_equal(shadow(f, 0)->entry_reason, HV_VTL_ENTRY_VTL_CALL);
+        assert_int_equal(fx_vtl_control(f, 0)->entry_reason, HV_VTL_ENTRY_VTL_CALL);
         assert_int_equal(fx_vtl_return(f, 0, false), 0);
         assert_int_equal(fx_cpu(f, 0)->regs.rax, 0);
         assert_int_equal(fx_cpu(f, 0)->regs.rcx, 0);
@@ -398,7 +390,7 @@ static void test_nonfast_return(void **state) {
         assert_int_equal(fx_vtl_call(f, 0), 0);
         memset(f->ram + ASSIST_GPA, 0x55, HV_PAGE_SIZE);
         assert_int_equal(fx_wrmsr(f, 0, HV_MSR_VP_ASSIST_PAGE, ASSIST_GPA | 1), 0);
-        c = shadow(f, 0);
+        c = fx_vtl_control(f, 0);
         assert_int_equal(c->entry_reason, HV_VTL_ENTRY_VTL_CALL);
         assert_int_equal(plane_model_write(f->model, 1, ASSIST_GPA + 16,
                                            "\1\2\3\4\5\6\7\10\21\22\23\24\25\26\27\30", 16),
@@ -433,11 +425,11 @@ static void test_entry_reasons(void **state) {
 
         assert_int_equal(plane_model_write(f->model, 1, ASSIST_GPA + 12, &asserted, 1), 0);
         assert_int_equal(fx_vtl_call(f, 0), 0);
-        assert_int_equal(shadow(f, 0)->entry_reason, HV_VTL_ENTRY_VTL_CALL);
-        assert_int_equal(shadow(f, 0)->vina_status, 0);
+        assert_int_equal(fx_vtl_control(f, 0)->entry_reason, HV_VTL_ENTRY_VTL_CALL);
+        assert_int_equal(fx_vtl_control(f, 0)->vina_status, 0);
         assert_int_equal(plane_model_write(f->model, 1, ASSIST_GPA + 12, &asserted, 1), 0);
         assert_int_equal(fx_vtl_return(f, 0, true), 0);
-        assert_int_equal(shadow(f, 0)->vina_status, 0);
+        assert_int_equal(fx_vtl_control(f, 0)->vina_status, 0);
 
         /* An interrupt for VTL1: reason 2, the interrupted RAX and RCX in the page */
         fx_cpu(f, 0)->regs.rax = 0x1111;
@@ -446,9 +438,9 @@ static void test_entry_reasons(void **state) {
         vtl_request_vtl1_interrupt(fx_vp(f, 0), NULL, VECTOR, false);
         assert_int_equal(fx_kick(f, 0), 0);
         assert_int_equal(fx_active(f, 0), 1);
-        assert_int_equal(shadow(f, 0)->entry_reason, HV_VTL_ENTRY_INTERRUPT);
-        assert_int_equal(shadow(f, 0)->vtl_return_x64_rax, 0x1111);
-        assert_int_equal(shadow(f, 0)->vtl_return_x64_rcx, 0x2222);
+        assert_int_equal(fx_vtl_control(f, 0)->entry_reason, HV_VTL_ENTRY_INTERRUPT);
+        assert_int_equal(fx_vtl_control(f, 0)->vtl_return_x64_rax, 0x1111);
+        assert_int_equal(fx_vtl_control(f, 0)->vtl_return_x64_rcx, 0x2222);
         assert_int_equal(fx_ctl(f, 0)->suspended_vtls, 1);
         assert_int_equal(fx_ctl(f, 0)->stats.interrupt_entries, 1);
         /* IF is clear: the vector waits, and the engine wants to know when it can be taken. */
@@ -481,8 +473,8 @@ static void test_return_race(void **state) {
         assert_int_equal(fx_vtl_return(f, 0, true), 0);
         assert_int_equal(fx_active(f, 0), 1);
         assert_int_equal(fx_ctl(f, 0)->stats.engine_exits, exits + 1); /* in one go */
-        assert_int_equal(shadow(f, 0)->entry_reason, HV_VTL_ENTRY_INTERRUPT);
-        assert_int_equal(shadow(f, 0)->vtl_return_x64_rax, VTL_RETURN_FAST);
+        assert_int_equal(fx_vtl_control(f, 0)->entry_reason, HV_VTL_ENTRY_INTERRUPT);
+        assert_int_equal(fx_vtl_control(f, 0)->vtl_return_x64_rax, VTL_RETURN_FAST);
         /* VTL1's TPR above it: now it stays away. */
         assert_int_equal(fx_wrmsr(f, 0, HV_MSR_TPR, 0xf0), 0);
         assert_int_equal(fx_vtl_return(f, 0, true), 0);
