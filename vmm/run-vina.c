@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * VINA (vsm.md 7.3): nobody says when KVM has got an interrupt for VTL0. So the VP's thread looks from
- * time to time while VTL1 runs, and the engine hears of it only when there is one.
+ * VINA (vsm.md 7.3): nobody says when KVM has got an interrupt for VTL0. So the VP's thread looks
+ * from time to time while VTL1 runs, and the engine hears of it only when there is one.
  */
 
 #define _GNU_SOURCE
