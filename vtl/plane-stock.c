@@ -97,48 +97,43 @@ static int op_complete(void *ctx, unsigned vp, unsigned plane) {
         return complete(&s->vps[vp], plane);
 }
 
-/*
- * One look: a halted vCPU with a signal pending comes back from KVM_RUN before it enters the guest,
- * and by then KVM has made it runnable if an interrupt or NMI could be delivered.
- */
-static int look(struct stock_vp *vp) {
-        struct kvm_mp_state state = { .mp_state = KVM_MP_STATE_HALTED };
-        int r;
+static int mp_state(struct stock_vp *vp, uint32_t *ret) {
+        struct kvm_mp_state state;
+        int r = stock_vcpu_ioctl(vp, 0, KVM_GET_MP_STATE, &state);
 
-        r = stock_vcpu_ioctl(vp, 0, KVM_SET_MP_STATE, &state);
-        if (r < 0)
-                return r;
-        if (syscall(SYS_tgkill, getpid(), (pid_t) syscall(SYS_gettid), vp->signal) < 0)
-                return -errno;
-        r = stock_vcpu_ioctl(vp, 0, KVM_RUN, NULL);
-        if (r != -EINTR)
-                return r < 0 ? r : -EIO;
-        r = stock_vcpu_ioctl(vp, 0, KVM_GET_MP_STATE, &state);
-        return r < 0 ? r : state.mp_state == KVM_MP_STATE_RUNNABLE;
+        if (r == 0)
+                *ret = state.mp_state;
+        return r;
 }
 
-static int op_probe(void *ctx, unsigned vp_index) {
-        static const struct timespec now;
-        struct plane_stock *s = ctx;
-        struct stock_vp *vp = &s->vps[vp_index];
-        struct kvm_mp_state before;
-        sigset_t set;
-        int r, e;
+static int set_mp_state(struct stock_vp *vp, uint32_t value) {
+        struct kvm_mp_state state = { .mp_state = value };
 
-        if (vp->active == 0)
-                return -EINVAL;
-        r = complete(vp, 0);
-        if (r == 0)
-                r = stock_vcpu_ioctl(vp, 0, KVM_GET_MP_STATE, &before);
-        if (r < 0)
-                return r;
-        if (before.mp_state != KVM_MP_STATE_RUNNABLE && before.mp_state != KVM_MP_STATE_HALTED)
-                return 0; /* waits for INIT or SIPI */
-        /* Twice: the first run lets an APIC timer that has expired reach the IRR. */
-        r = look(vp);
-        if (r == 0)
-                r = look(vp);
-        e = stock_vcpu_ioctl(vp, 0, KVM_SET_MP_STATE, &before);
+        return stock_vcpu_ioctl(vp, 0, KVM_SET_MP_STATE, &state);
+}
+
+/*
+ * A halted vCPU with a signal pending comes back from KVM_RUN before it enters the guest, and by
+ * then KVM has made it runnable if an interrupt or NMI could be delivered. Twice: the first run
+ * lets an APIC timer that has expired reach the IRR. The signal stays pending, since only KVM_RUN
+ * lets it in. Return: 0 with the new state in @state, or a negative errno.
+ */
+static int look(struct stock_vp *vp, uint32_t *state) {
+        int r = 0;
+
+        if (syscall(SYS_tgkill, getpid(), (pid_t) syscall(SYS_gettid), vp->signal) < 0)
+                return -errno;
+        for (unsigned i = 0; i < 2 && r == 0 && *state == KVM_MP_STATE_HALTED; i++) {
+                r = stock_vcpu_ioctl(vp, 0, KVM_RUN, NULL);
+                r = r == -EINTR ? mp_state(vp, state) : r == 0 ? -EIO : r;
+        }
+        return r;
+}
+
+static void take_signal(const struct stock_vp *vp) {
+        static const struct timespec now;
+        sigset_t set;
+
         (void) sigemptyset(&set);
         (void) sigaddset(&set, vp->signal);
         while (sigtimedwait(&set, NULL, &now) > 0)
@@ -146,7 +141,38 @@ static int op_probe(void *ctx, unsigned vp_index) {
         /* A kick that came meanwhile may have lost its signal in this. */
         if (atomic_load(&vp->ctl->kicked))
                 (void) syscall(SYS_tgkill, getpid(), (pid_t) syscall(SYS_gettid), vp->signal);
-        return e < 0 ? e : r;
+}
+
+static int op_probe(void *ctx, unsigned vp_index) {
+        struct plane_stock *s = ctx;
+        struct stock_vp *vp = &s->vps[vp_index];
+        uint32_t state = KVM_MP_STATE_UNINITIALIZED;
+        bool halt;
+        int r, e = 0;
+
+        if (vp->active == 0)
+                return -EINVAL;
+        r = complete(vp, 0);
+        if (r == 0)
+                r = mp_state(vp, &state);
+        if (r < 0)
+                return r;
+        if (state != KVM_MP_STATE_RUNNABLE && state != KVM_MP_STATE_HALTED)
+                return 0; /* waits for INIT or SIPI */
+        halt = state == KVM_MP_STATE_RUNNABLE;
+        if (halt) {
+                state = KVM_MP_STATE_HALTED;
+                r = set_mp_state(vp, state);
+        }
+        if (r == 0)
+                r = look(vp, &state);
+        /* What it has become meanwhile, be it by an INIT, is KVM's doing and stays. */
+        if (halt && state == KVM_MP_STATE_HALTED)
+                e = set_mp_state(vp, KVM_MP_STATE_RUNNABLE);
+        take_signal(vp);
+        if (r < 0 || e < 0)
+                return r < 0 ? r : e;
+        return state == KVM_MP_STATE_RUNNABLE;
 }
 
 /* What the instruction would have raised in the end, a page fault of its second operand: it has not
