@@ -23,10 +23,12 @@ static int serve(struct vtlvmm_vcpu *c) {
         plane_remote_give(&plane_stock_ops, &c->vtlvmm->planes, c->index, c->vp->active,
                           c->vp->ctl);
         r = mailbox_call(c->vp->ctl, &c->spin, &c->vtlvmm->dead, serve_op, c);
-        return r == -EOWNERDEAD
-                     ? vtlvmm_fail(c->vtlvmm, r,
-                                   "the process that serves this guest's trust levels is gone")
-                     : r;
+        if (r == -EOWNERDEAD)
+                return vtlvmm_fail(c->vtlvmm, r,
+                                   "the process that serves this guest's trust levels is gone");
+        return r < 0 ? vtlvmm_fail(c->vtlvmm, r, "the VTL engine cannot go on with this guest: %s",
+                                   strerror(-r))
+                     : 0;
 }
 
 /* Waits for the end of the worker: the guest must not go on without it (design section 5). */

@@ -19,7 +19,7 @@
 #include "vtl/trace.h"
 
 #define VTL_CONTROL_MAGIC 0x6c746e6f63647476ull /* "vtdcontl" */
-#define VTL_CONTROL_VERSION 4
+#define VTL_CONTROL_VERSION 5
 #define VTL_MAX_VPS 64
 #define VTL_MAX_VTLS PLANE_MAX
 
@@ -176,6 +176,9 @@ struct vtl_op {
         uint64_t gpn;
         uint32_t access;
         int32_t result;
+        /* E: nobody waits for the result; L carries it out when it finds the action. 0 with each
+         * exit. */
+        uint32_t posted;
         uint8_t data[VTL_OP_DATA_MAX] __attribute__((aligned(16)));
 };
 

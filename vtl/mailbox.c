@@ -65,6 +65,14 @@ void mailbox_wake(struct vtl_control_vp *ctl) {
         (void) futex(&ctl->mailbox, FUTEX_WAKE, INT32_MAX, NULL);
 }
 
+/* Return: 0 or a negative errno. */
+static int serve_posted(struct vtl_control_vp *ctl, mailbox_op_fn *serve_op, void *userdata) {
+        if (!ctl->op.posted)
+                return 0;
+        ctl->op.posted = 0;
+        return MIN(serve_op(userdata, &ctl->op), 0);
+}
+
 int mailbox_call(struct vtl_control_vp *ctl, struct mailbox_spin *spin, const atomic_bool *dead,
                  mailbox_op_fn *serve_op, void *userdata) {
         uint32_t state = VTL_MAILBOX_EXIT;
@@ -79,7 +87,7 @@ int mailbox_call(struct vtl_control_vp *ctl, struct mailbox_spin *spin, const at
                         continue;
                 if (now == VTL_MAILBOX_ACTION) {
                         atomic_store(&ctl->mailbox, VTL_MAILBOX_IDLE);
-                        return 0;
+                        return serve_posted(ctl, serve_op, userdata);
                 }
                 if (now != VTL_MAILBOX_OP)
                         return -EPROTO;

@@ -33,7 +33,8 @@ typedef int mailbox_op_fn(void *userdata, struct vtl_op *op);
  * @dead: becomes true when the engine's process is gone
  * @serve_op: carries out plane operations meanwhile
  *
- * Return: 0 with ctl->action filled in, or -EOWNERDEAD.
+ * Return: 0 with ctl->action filled in, -EOWNERDEAD, or another negative errno where the operation
+ * that came with the action has failed.
  */
 int mailbox_call(struct vtl_control_vp *ctl, struct mailbox_spin *spin, const atomic_bool *dead,
                  mailbox_op_fn *serve_op, void *userdata);

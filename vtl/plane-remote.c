@@ -3,11 +3,28 @@
 #include "vtl/hvpage.h"
 #include "vtl/plane-remote.h"
 #include "vtl/switch.h"
+#include "vtl/xmm.h"
 
+static struct vtl_op *op_of(const struct plane_remote *p, unsigned vp) {
+        return &vtl_control_vp(p->control, vp)->op;
+}
+
+/* A greater number from the other process than @max would look like an HV_STATUS. */
+static int hand_over(struct plane_remote *p, unsigned vp, int max) {
+        int r;
+
+        op_of(p, vp)->posted = 0;
+        r = mailbox_op(vtl_control_vp(p->control, vp), &p->spin[vp]);
+        return r > max ? -EPROTO : r;
+}
+
+/* What was posted goes first, and this one only if that has not failed. Its error is not this
+ * one's, which might mean something to the guest. */
 static struct vtl_op *begin(struct plane_remote *p, unsigned vp, enum vtl_op_code code,
                             unsigned plane) {
-        struct vtl_op *op = &vtl_control_vp(p->control, vp)->op;
+        struct vtl_op *op = op_of(p, vp);
 
+        p->failed[vp] = op->posted && hand_over(p, vp, 0) < 0 ? -EIO : 0;
         op->code = code;
         op->plane = plane;
         op->arg = op->len = op->access = 0;
@@ -15,21 +32,29 @@ static struct vtl_op *begin(struct plane_remote *p, unsigned vp, enum vtl_op_cod
         return op;
 }
 
-/* 0 or an errno: a positive number from the other process would look like an HV_STATUS. */
-static int call(struct plane_remote *p, unsigned vp) {
-        int r = mailbox_op(vtl_control_vp(p->control, vp), &p->spin[vp]);
-
-        return r > 0 ? -EPROTO : r;
+static int call_for(struct plane_remote *p, unsigned vp, int max) {
+        return p->failed[vp] < 0 ? p->failed[vp] : hand_over(p, vp, max);
 }
 
-static int remote_get(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, void *buf,
-                      size_t len) {
-        struct plane_remote *p = ctx;
-        struct vtl_op *op = &vtl_control_vp(p->control, vp)->op;
+/* Return: 0 or a negative errno. */
+static int call(struct plane_remote *p, unsigned vp) {
+        return call_for(p, vp, 0);
+}
+
+/* The same for the last operation of an exit, most of the time: it goes with the action, which
+ * saves a way there and back. A failure then stops the guest, as it would otherwise. */
+static int post(struct plane_remote *p, unsigned vp) {
+        if (p->failed[vp] < 0)
+                return p->failed[vp];
+        op_of(p, vp)->posted = 1;
+        return 0;
+}
+
+static int ask(struct plane_remote *p, unsigned vp, unsigned plane, enum plane_class cls, void *buf,
+               size_t len) {
+        struct vtl_op *op = op_of(p, vp);
         int r;
 
-        if (len > sizeof(op->data))
-                return -E2BIG;
         /* Any other operation takes its place, and with that what it may have changed. */
         if (op->code == VTL_OP_GIVEN && op->plane == plane && op->arg == (uint32_t) cls &&
             op->len == len) {
@@ -46,6 +71,28 @@ static int remote_get(void *ctx, unsigned vp, unsigned plane, enum plane_class c
         return r;
 }
 
+static bool is_fpu(enum plane_class cls, size_t len) {
+        return cls == PLANE_XSAVE && len == sizeof(struct kvm_xsave);
+}
+
+static int remote_get(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, void *buf,
+                      size_t len) {
+        struct plane_remote *p = ctx;
+        int r = len > VTL_OP_DATA_MAX ? -E2BIG : ask(p, vp, plane, cls, buf, len);
+
+        if (r == 0 && is_fpu(cls, len)) {
+                memcpy(&p->fpu[vp], buf, len);
+                p->fpu_known[vp] = true;
+        }
+        return r;
+}
+
+/* KVM takes what it once gave, whatever is in XMM registers: a hypercall's results. */
+static bool cannot_fail(const struct plane_remote *p, unsigned vp, enum plane_class cls,
+                        const void *buf, size_t len) {
+        return is_fpu(cls, len) && p->fpu_known[vp] && vtl_fpu_same_but_xmm(&p->fpu[vp], buf);
+}
+
 static int remote_set(void *ctx, unsigned vp, unsigned plane, enum plane_class cls, const void *buf,
                       size_t len) {
         struct plane_remote *p = ctx;
@@ -56,7 +103,7 @@ static int remote_set(void *ctx, unsigned vp, unsigned plane, enum plane_class c
         op->arg = cls;
         op->len = (uint32_t) len;
         memcpy(op->data, buf, len);
-        return call(p, vp);
+        return cannot_fail(p, vp, cls, buf, len) ? post(p, vp) : call(p, vp);
 }
 
 static int remote_complete(void *ctx, unsigned vp, unsigned plane) {
@@ -66,11 +113,9 @@ static int remote_complete(void *ctx, unsigned vp, unsigned plane) {
 
 static int remote_probe(void *ctx, unsigned vp) {
         struct plane_remote *p = ctx;
-        int r;
 
         (void) begin(p, vp, VTL_OP_PROBE, 0);
-        r = mailbox_op(vtl_control_vp(p->control, vp), &p->spin[vp]);
-        return r > 1 ? -EPROTO : r;
+        return call_for(p, vp, 1);
 }
 
 static int remote_unwind(void *ctx, unsigned vp, unsigned plane) {
@@ -89,7 +134,8 @@ static int remote_inject(void *ctx, unsigned vp, unsigned plane,
 
         op->len = sizeof(*inj);
         memcpy(op->data, inj, sizeof(*inj));
-        return call(ctx, vp);
+        return inj->kind == PLANE_INJECT_INTERRUPT || inj->kind == PLANE_INJECT_MSI ? post(ctx, vp)
+                                                                                    : call(ctx, vp);
 }
 
 static int remote_protect(void *ctx, unsigned vp, unsigned plane, const struct plane_range *r,
@@ -284,7 +330,7 @@ void plane_remote_give(const struct plane_ops *ops, void *ctx, unsigned vp, unsi
         struct vtl_op *op = &ctl->op;
 
         op->code = VTL_OP_GIVEN;
-        op->len = 0;
+        op->len = op->posted = 0;
         if (!seems_to_use_xmm(ctl) ||
             ops->get(ctx, vp, plane, PLANE_XSAVE, op->data, sizeof(struct kvm_xsave)) < 0)
                 return;

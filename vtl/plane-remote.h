@@ -15,6 +15,10 @@ struct plane_remote {
         const int *kick_fds; /* by VP: write ends */
         unsigned vps;
         struct mailbox_spin spin[VTL_MAX_VPS];
+        int failed[VTL_MAX_VPS]; /* by VP: what was posted before the operation that is due */
+        /* By VP: as it was last read */
+        struct kvm_xsave fpu[VTL_MAX_VPS];
+        bool fpu_known[VTL_MAX_VPS];
 };
 
 extern const struct plane_ops plane_remote_ops; /* ctx is a struct plane_remote */

@@ -8,6 +8,7 @@
 #define XMM_CONTROL_STATUS_OFFSET 16
 #define ST_OFFSET 32
 #define XMM_OFFSET 160
+#define XMM_SIZE 256
 #define XSTATE_BV_OFFSET 512
 #define XSTATE_X87 1ull
 #define XSTATE_SSE 2ull
@@ -51,6 +52,21 @@ static size_t xmm_offset(unsigned first) {
 
 void vtl_fpu_xmm(const struct kvm_xsave *x, unsigned first, unsigned n, uint8_t (*ret)[16]) {
         memcpy(ret, (const uint8_t *) x + xmm_offset(first), 16 * (size_t) n);
+}
+
+static void clear_xmm(struct kvm_xsave *x) {
+        uint8_t *bytes = (uint8_t *) x;
+
+        memset(bytes + XMM_OFFSET, 0, XMM_SIZE);
+        bytes[XSTATE_BV_OFFSET] &= (uint8_t) ~XSTATE_SSE;
+}
+
+bool vtl_fpu_same_but_xmm(const struct kvm_xsave *a, const struct kvm_xsave *b) {
+        struct kvm_xsave x = *a, y = *b;
+
+        clear_xmm(&x);
+        clear_xmm(&y);
+        return memcmp(&x, &y, sizeof(x)) == 0;
 }
 
 int vtl_fpu_put_xmm(struct vtl_vp *vp, struct kvm_xsave *x, unsigned first, unsigned n,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "vtl/hvdef.h"
@@ -23,6 +24,9 @@ int vtl_fpu_get(struct vtl_vp *vp, struct kvm_xsave *ret);
 void vtl_fpu_xmm(const struct kvm_xsave *x, unsigned first, unsigned n, uint8_t (*ret)[16]);
 int vtl_fpu_put_xmm(struct vtl_vp *vp, struct kvm_xsave *x, unsigned first, unsigned n,
                     const uint8_t (*value)[16]);
+
+/* Whether two images differ in nothing but XMM registers, in use or not */
+bool vtl_fpu_same_but_xmm(const struct kvm_xsave *a, const struct kvm_xsave *b);
 
 /* HV_X64_REGISTER_FP_MMX0 to HV_X64_REGISTER_XMM_CONTROL_STATUS */
 int vtl_fp_get(struct vtl_vp *vp, uint32_t name, union hv_register_value *ret);

@@ -33,7 +33,7 @@ struct pair {
         pthread_t engines[VPS];
         struct mailbox_spin spin[VPS];
         atomic_bool dead;
-        unsigned ops;
+        unsigned ops, posted; /* those among them that came with the action */
 };
 
 static void *engine_thread(void *arg) {
@@ -49,6 +49,7 @@ static int serve_op(void *userdata, struct vtl_op *op) {
         struct served *s = userdata;
 
         s->pair->ops++;
+        s->pair->posted += atomic_load(&fx_ctl(&s->pair->f, s->vp)->mailbox) != VTL_MAILBOX_OP;
         return plane_remote_serve(&plane_model_ops, s->pair->f.model, s->vp, op);
 }
 
@@ -391,6 +392,90 @@ static void test_given(void **state) {
         free_pair(p);
 }
 
+/* ---- What goes with the action ---- */
+
+static unsigned posted(struct pair *p) {
+        unsigned n = p->posted;
+
+        p->posted = 0;
+        return n;
+}
+
+static void self_ipi(struct fx *f, uint32_t vector) {
+        assert_int_equal(fx_store(f, 0, LAPIC_BASE_RESET + 0x300, 4, 1u << 18 | vector), 0);
+}
+
+/* An interrupt of VTL1's, and results in XMM registers: nobody waits for them. */
+static void test_posted(void **state) {
+        struct pair *p = new_pair();
+        struct fx *f = &p->f;
+        union hv_register_value v;
+
+        fx_start_vtl1(f);
+        assert_int_equal(fx_store(f, 0, LAPIC_BASE_RESET + 0xf0, 4, 0x1ff), 0);
+        (void) posted(p);
+        self_ipi(f, 0x50);
+        assert_int_equal(posted(p), 0);
+        fx_cpu(f, 0)->regs.rflags |= 0x200;
+        assert_int_equal(fx_irq_window(f, 0), 0);
+        assert_true(fx_injected(f, 0, 1, PLANE_INJECT_INTERRUPT, 0x50));
+        assert_int_equal(posted(p), 1);
+        get_fast(f);
+        assert_int_equal(posted(p), 1);
+        /* What KVM may refuse is asked. */
+        assert_int_equal(fx_set(f, 0, HV_VP_INDEX_SELF, 0x10, HV_X64_REGISTER_XMM0 + 1, 7), 0);
+        assert_int_equal(posted(p), 1);
+        assert_int_equal(
+                fx_set(f, 0, HV_VP_INDEX_SELF, 0x10, HV_X64_REGISTER_XMM_CONTROL_STATUS, 0x1f80),
+                0);
+        assert_int_equal(posted(p), 0);
+        assert_int_equal(fx_get(f, 0, HV_VP_INDEX_SELF, 0x10, HV_X64_REGISTER_XMM0 + 1, &v), 0);
+        assert_int_equal(v.low64, 7);
+        free_pair(p);
+}
+
+/* It is done before the next operation where there is one. */
+static void test_posted_before_another(void **state) {
+        struct pair *p = new_pair();
+        struct fx *f = &p->f;
+
+        fx_start_vtl1(f);
+        assert_int_equal(
+                fx_set(f, 0, HV_VP_INDEX_SELF, 0, HV_REGISTER_VSM_VINA, HV_VINA_ENABLED | 0x71), 0);
+        f->model->vps[0].n_probes = 0;
+        get_fast(f); /* and then VTL0 is looked at */
+        assert_int_equal(f->model->vps[0].n_probes, 1);
+        assert_int_equal(posted(p), 0);
+        free_pair(p);
+}
+
+/* A failure stops the guest, with the next operation or with the action. */
+static void test_posted_fails(void **state) {
+        static const bool vina[] = { false, true };
+
+        for (size_t i = 0; i < ARRAY_SIZE(vina); i++) {
+                struct pair *p = new_pair();
+                struct fx *f = &p->f;
+                unsigned before;
+
+                fx_start_vtl1(f);
+                if (vina[i])
+                        assert_int_equal(fx_set(f, 0, HV_VP_INDEX_SELF, 0, HV_REGISTER_VSM_VINA,
+                                                HV_VINA_ENABLED | 0x71),
+                                         0);
+                before = all_ops(f);
+                get_fast(f);
+                /* The last operation, or the one before the look */
+                f->model->fail_at = all_ops(f) - before - vina[i];
+                f->model->fail_with = -ENOMEM;
+                fx_cpu(f, 0)->regs.rcx = HVCALL_GET_VP_REGISTERS | HV_CONTROL_FAST |
+                                         1ull << HV_CONTROL_REP_COUNT_SHIFT;
+                (void) fx_out(f, 0, HVPAGE_PORT_HYPERCALL, FX_OUT_HYPERCALL);
+                assert_int_equal(f->error, vina[i] ? -EIO : -ENOMEM);
+                free_pair(p);
+        }
+}
+
 static void *answer_one(void *arg) {
         struct vtl_control_vp *ctl = arg;
 
@@ -475,6 +560,8 @@ int main(void) {
                 cmocka_unit_test(test_dead),           cmocka_unit_test(test_wrong_states),
                 cmocka_unit_test(test_operations),     cmocka_unit_test(test_kick),
                 cmocka_unit_test(test_given),          cmocka_unit_test(test_given_otherwise),
+                cmocka_unit_test(test_posted),         cmocka_unit_test(test_posted_before_another),
+                cmocka_unit_test(test_posted_fails),
         };
 
         cmocka_set_message_output(CM_OUTPUT_TAP);
