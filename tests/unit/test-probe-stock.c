@@ -153,13 +153,13 @@ static void test_nothing(void **state) {
 }
 
 static void test_interrupt(void **state) {
-        static const enum what whats[] = { INTERRUPT, TIMER };
+        static const enum what kinds[] = { INTERRUPT, TIMER };
         static const uint32_t states[] = { KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_HALTED };
 
         for (size_t i = 0; i < ARRAY_SIZE(states); i++)
-                for (size_t j = 0; j < ARRAY_SIZE(whats); j++) {
-                        assert_int_equal(probe(states[i], whats[j], 1), 1);
-                        assert_int_equal(kvm.runs, whats[j] == TIMER ? 2 : 1);
+                for (size_t j = 0; j < ARRAY_SIZE(kinds); j++) {
+                        assert_int_equal(probe(states[i], kinds[j], 1), 1);
+                        assert_int_equal(kvm.runs, kinds[j] == TIMER ? 2 : 1);
                         assert_int_equal(kvm.state, KVM_MP_STATE_RUNNABLE);
                 }
 }
