@@ -17,10 +17,6 @@
 #define LOOK_SHARE 4u
 #define LOOK_NS_MAX UINT64_C(20000000)
 
-bool vtlvmm_vina_wanted(const struct vtlvmm_vcpu *c) {
-        return c->vp->active == 1 && (c->vp->ctl->vina & HV_VINA_ENABLED);
-}
-
 static uint64_t interval(const struct vtlvmm_vcpu *c) {
         return MAX(c->vtlvmm->vina_poll_us * UINT64_C(1000),
                    MIN(c->look_ns * LOOK_SHARE, LOOK_NS_MAX));
@@ -69,16 +65,18 @@ static int probe(struct vtlvmm_vcpu *c) {
 }
 
 int vtlvmm_vina_look(struct vtlvmm_vcpu *c) {
-        uint64_t began = monotonic_ns(), now;
+        uint64_t began = monotonic_ns(), now = began;
         int r = VTL_LOOK_NOTHING;
 
         if (!is_asserted(c)) {
                 r = probe(c);
                 now = monotonic_ns();
-                c->look_ns = now - began;
-        } else
-                now = began;
+                if (r != VTL_LOOK_NOT_TAKEN)
+                        c->look_ns = now - began;
+        }
         c->look_at = now + interval(c);
         c->ticking = false; /* a probe may have taken the timer's signal */
-        return r;
+        return r < 0 ? vtlvmm_fail(c->vtlvmm, r, "whether VTL0 has an interrupt is unknown: %s",
+                                   strerror(-r))
+                     : r;
 }

@@ -4,6 +4,7 @@
 /* The parts of vtlvmm_run() */
 
 #include "vmm/internal.h"
+#include "vtl/hvdef.h"
 
 /* ---- run-thread.c ---- */
 
@@ -27,13 +28,15 @@ void vtlvmm_gate_leave(struct vtlvmm_vcpu *c);
 /* ---- run-vina.c ---- */
 
 /* VTL1 runs, and is to be told of interrupts for VTL0. */
-bool vtlvmm_vina_wanted(const struct vtlvmm_vcpu *c);
+static inline bool vtlvmm_vina_wanted(const struct vtlvmm_vcpu *c) {
+        return c->vp->active == 1 && (c->vp->ctl->vina & HV_VINA_ENABLED);
+}
 /* Makes the next KVM_RUN return when it is time to look; 0 or a negative errno. */
 int vtlvmm_vina_arm(struct vtlvmm_vcpu *c);
 /* The next entry of VTL1 is a new one, at which the engine looks itself or VTL0 has just taken what
  * was there. */
 void vtlvmm_vina_begin(struct vtlvmm_vcpu *c);
-/* At an instruction boundary of VTL1: an enum vtl_look or a negative errno. */
+/* At an instruction boundary of VTL1: an enum vtl_look, or a negative errno with a text. */
 int vtlvmm_vina_look(struct vtlvmm_vcpu *c);
 
 /* ---- run-exit.c ---- */

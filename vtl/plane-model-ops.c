@@ -212,10 +212,7 @@ static int op_probe(void *ctx, unsigned vp_index) {
 
         if (fails(m, MODEL_PROBE))
                 return m->fail_with;
-        if (!vp || vp->active == 0)
-                return -EINVAL;
-        vp->n_probes++;
-        return vp->can_interrupt;
+        return vp && vp->active > 0 ? vp->can_interrupt : -EINVAL;
 }
 
 /* Registers have not moved since the exit: to forget the instruction is all there is to do. */

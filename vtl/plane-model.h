@@ -56,7 +56,6 @@ struct model_vp {
         struct vtl_control_vp *ctl;
         _Atomic unsigned kicks;
         bool can_interrupt; /* what probe() says of plane 0 */
-        unsigned n_probes;
 
         /* What was injected, oldest first; those beyond the array are only counted. */
         struct {

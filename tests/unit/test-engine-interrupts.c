@@ -400,9 +400,9 @@ static void test_vina(void **state) {
                 print_message("# row %zu\n", i);
                 fx_vtl_control(f, 0)->vina_status = 0;
                 f->model->vps[0].can_interrupt = rows[i].could;
-                f->model->vps[0].n_probes = 0;
+                f->model->ops[MODEL_PROBE] = 0;
                 assert_int_equal(fx_exit(f, 0, &rows[i].exit, 0), 0);
-                assert_int_equal(f->model->vps[0].n_probes, rows[i].looked);
+                assert_int_equal(f->model->ops[MODEL_PROBE], rows[i].looked);
                 assert_int_equal(fx_vtl_control(f, 0)->vina_status, rows[i].told);
                 assert_int_equal(injected(f, 0, VINA_VECTOR), rows[i].told);
                 if (rows[i].told)

@@ -442,9 +442,9 @@ static void test_posted_before_another(void **state) {
         fx_start_vtl1(f);
         assert_int_equal(
                 fx_set(f, 0, HV_VP_INDEX_SELF, 0, HV_REGISTER_VSM_VINA, HV_VINA_ENABLED | 0x71), 0);
-        f->model->vps[0].n_probes = 0;
+        f->model->ops[MODEL_PROBE] = 0;
         get_fast(f); /* and then VTL0 is looked at */
-        assert_int_equal(f->model->vps[0].n_probes, 1);
+        assert_int_equal(f->model->ops[MODEL_PROBE], 1);
         assert_int_equal(posted(p), 0);
         free_pair(p);
 }

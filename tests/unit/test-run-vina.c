@@ -133,6 +133,8 @@ static void test_look(void **state) {
         assert_true(fake.c->look_ns > 0);
         assert_false(fake.c->ticking);
         assert_int_equal(atomic_load(&fake.ctl.in_guest), VTL_GATE_OUTSIDE);
+        assert_string_equal(vtlvmm_error(&fake.v),
+                            "whether VTL0 has an interrupt is unknown: Bad file descriptor");
 }
 
 /* Told once, until VTL1 has cleared it: KVM is not even asked. */
@@ -150,8 +152,10 @@ static void test_asserted(void **state) {
 
 /* Who holds the VP has its vCPUs to itself. */
 static void test_held(void **state) {
+        fake.c->look_ns = MS;
         atomic_store(&fake.ctl.hold, 1);
         assert_int_equal(vtlvmm_vina_look(fake.c), VTL_LOOK_NOT_TAKEN);
+        assert_true(fake.c->look_ns == MS); /* this was none */
         assert_int_equal(atomic_load(&fake.ctl.in_guest), VTL_GATE_OUTSIDE);
         atomic_store(&fake.ctl.hold, 0);
         assert_int_equal(vtlvmm_vina_look(fake.c), -EBADF);

@@ -229,5 +229,5 @@ int main(void) {
         };
 
         cmocka_set_message_output(CM_OUTPUT_TAP);
-        return cmocka_run_group_tests_name("probe-stock", tests, block_signal, NULL);
+        return cmocka_run_group_tests_name("plane-stock", tests, block_signal, NULL);
 }
